@@ -1,0 +1,81 @@
+package realm
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"jeton/fsm"
+)
+
+// Errors without details. Compare with [errors.Is].
+var (
+	// ErrUnavailable means that the outcome is not known: no leader, no quorum, or
+	// the deadline came first. Repeating is safe.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrOverloaded means that the proposal was refused unseen: too many are pending.
+	ErrOverloaded = errors.New("overloaded")
+	// ErrBusy means that too many passwords wait to be hashed on this node.
+	ErrBusy = errors.New("too many password verifications are pending")
+	// ErrBadCredentials means unknown user, wrong password, or disabled user; which
+	// of them is not told.
+	ErrBadCredentials = errors.New("bad credentials")
+	// ErrStale means that the [fsm.Guard] of a write no longer held when it was
+	// applied, and nothing was changed: authenticate, authorize, and propose again.
+	ErrStale = errors.New("the decision to allow this request is out of date")
+)
+
+// ValidationError is a request that Elasticsearch answers with
+// action_request_validation_exception. All problems are reported at once.
+type ValidationError struct{ Messages []string }
+
+// Error is Elasticsearch's text: "Validation Failed: 1: first;2: second;".
+func (e *ValidationError) Error() string {
+	var b strings.Builder
+	b.WriteString("Validation Failed: ")
+	for i, message := range e.Messages {
+		b.WriteString(strconv.Itoa(i + 1))
+		b.WriteString(": ")
+		b.WriteString(message)
+		b.WriteByte(';')
+	}
+	return b.String()
+}
+
+// ArgumentError is a request that Elasticsearch answers with
+// illegal_argument_exception.
+type ArgumentError struct{ Message string }
+
+// Error implements error.
+func (e *ArgumentError) Error() string { return e.Message }
+
+// ForbiddenError is an action that the user's roles do not allow.
+type ForbiddenError struct {
+	Action     string
+	Username   fsm.Username
+	Effective  []fsm.RoleName // the user's roles that exist, sorted
+	Unknown    []fsm.RoleName // the user's roles that do not exist, sorted
+	Privileges []string       // cluster privileges that would allow it, least first
+}
+
+// Error is Elasticsearch's text.
+func (e *ForbiddenError) Error() string {
+	var b strings.Builder
+	b.WriteString("action [" + e.Action + "] is unauthorized for user [" + string(e.Username) + "]")
+	b.WriteString(" with effective roles [" + joinRoles(e.Effective) + "]")
+	if len(e.Unknown) > 0 {
+		b.WriteString(" (assigned roles [" + joinRoles(e.Unknown) + "] were not found)")
+	}
+	if len(e.Privileges) > 0 {
+		b.WriteString(", this action is granted by the cluster privileges [" + strings.Join(e.Privileges, ",") + "]")
+	}
+	return b.String()
+}
+
+func joinRoles(names []fsm.RoleName) string {
+	parts := make([]string, len(names))
+	for i, name := range names {
+		parts[i] = string(name)
+	}
+	return strings.Join(parts, ",")
+}

@@ -1,0 +1,166 @@
+package token
+
+import (
+	"context"
+	"errors"
+
+	"jeton/fsm"
+	"jeton/node/realm"
+)
+
+// Scheme is an HTTP authentication scheme, as RFC 7617 and RFC 6750 spell it.
+type Scheme string
+
+// The schemes. The zero Scheme stands for a request without credentials.
+const (
+	SchemeBasic  Scheme = "Basic"
+	SchemeBearer Scheme = "Bearer"
+)
+
+// Credentials are what a request showed to prove who sent it.
+type Credentials struct {
+	Scheme   Scheme
+	Username string       // Basic
+	Password realm.Secret // Basic
+	Bearer   realm.Secret // Bearer: an access token
+}
+
+// AuthenticationType tells how a caller was authenticated, in Elasticsearch's words.
+type AuthenticationType string
+
+// The types of authentication.
+const (
+	AuthenticationRealm AuthenticationType = "realm" // by username and password
+	AuthenticationToken AuthenticationType = "token" // by access token, or by refresh token
+)
+
+// Caller is an authenticated sender of a request.
+type Caller struct {
+	Identity *fsm.Identity // shared and immutable
+	Type     AuthenticationType
+	// Guard is what the authentication rested on; every command proposed for this
+	// caller carries it. The version of the roles in it was read before Authenticate
+	// returned: evaluate privileges after, and a change of roles in between cannot
+	// slip through.
+	Guard fsm.Guard
+	// AccessDigest names the access token presented; zero for a login.
+	AccessDigest fsm.Digest
+}
+
+// Authenticate finds out whose credentials these are, for an answer: once it
+// returns a Caller, nothing acknowledged before the call contradicts it.
+//
+// Errors: [ErrNoCredentials], [ErrExpired], [ErrUnknown], [ErrUnavailable], and
+// those of the realms.
+func (s *Service) Authenticate(ctx context.Context, c Credentials) (Caller, error) {
+	switch c.Scheme {
+	case SchemeBearer:
+		digest, err := s.accessDigest(c.Bearer)
+		if err != nil {
+			return Caller{}, err
+		}
+		if t, found := s.view.AccessToken(digest); found && s.dead(&t) {
+			return Caller{}, ErrExpired
+		}
+		if err := s.confirmRead(ctx); err != nil {
+			return Caller{}, err
+		}
+		return s.bearer(digest)
+	case SchemeBasic:
+		if err := s.confirmRead(ctx); err != nil {
+			return Caller{}, err
+		}
+		login, err := s.realms.Authenticate(ctx, c.Username, c.Password)
+		return s.loggedIn(login, err)
+	default:
+		return Caller{}, ErrNoCredentials
+	}
+}
+
+// AuthenticateForWrite is like Authenticate for a request that ends in a
+// proposal with the Caller's Guard. It spares the confirmed read where it can: a
+// Caller it returns may rest on a late state, but then the state machine refuses
+// the proposal, which surfaces as [ErrStale].
+func (s *Service) AuthenticateForWrite(ctx context.Context, c Credentials) (Caller, error) {
+	switch c.Scheme {
+	case SchemeBearer:
+		digest, err := s.accessDigest(c.Bearer)
+		if err != nil {
+			return Caller{}, err
+		}
+		caller, err := s.bearer(digest)
+		if !errors.Is(err, ErrUnknown) {
+			return caller, err // live, and guarded; or dead for ever
+		}
+		if err := s.confirmRead(ctx); err != nil {
+			return Caller{}, err
+		}
+		return s.bearer(digest)
+	case SchemeBasic:
+		login, err := s.login(ctx, c.Username, c.Password)
+		return s.loggedIn(login, err)
+	default:
+		return Caller{}, ErrNoCredentials
+	}
+}
+
+// accessDigest refuses, without a look-up, what cannot be an access token.
+func (s *Service) accessDigest(bearer realm.Secret) (fsm.Digest, error) {
+	_, written, ok := read(accessPrefix, bearer)
+	if !ok || !s.enabled {
+		return fsm.Digest{}, ErrUnknown
+	}
+	return written.digest(), nil
+}
+
+// bearer judges an access token by this node's state.
+func (s *Service) bearer(digest fsm.Digest) (Caller, error) {
+	t, found := s.view.AccessToken(digest)
+	switch {
+	case !found:
+		return Caller{}, ErrUnknown
+	case s.dead(&t):
+		return Caller{}, ErrExpired
+	}
+	return Caller{
+		Identity:     t.Identity,
+		Type:         AuthenticationToken,
+		Guard:        fsm.Guard{Bearer: digest, RolesVersion: s.view.RolesVersion()},
+		AccessDigest: digest,
+	}, nil
+}
+
+// dead tells whether an access token is over. It is valid at the very
+// millisecond of its expiry.
+func (s *Service) dead(t *fsm.Token) bool {
+	return t.AccessInvalidated || fsm.UnixMilli(s.now().UnixMilli()) > t.AccessExpiresAt
+}
+
+func (s *Service) loggedIn(login realm.Login, err error) (Caller, error) {
+	if err != nil {
+		return Caller{}, err
+	}
+	return Caller{
+		Identity: login.Identity,
+		Type:     AuthenticationRealm,
+		Guard: fsm.Guard{
+			Caller:           login.Identity.Principal,
+			CallerGeneration: login.Generation,
+			RolesVersion:     s.view.RolesVersion(),
+		},
+	}, nil
+}
+
+// login verifies a password. A good one is good by this node's state, as of the
+// Login's Generation; a bad one is bad by everything acknowledged before the call.
+func (s *Service) login(ctx context.Context, username string, password realm.Secret) (realm.Login, error) {
+	login, err := s.realms.Authenticate(ctx, username, password)
+	if !errors.Is(err, realm.ErrBadCredentials) {
+		return login, err
+	}
+	// The user may have been created, or the password changed, elsewhere.
+	if err := s.confirmRead(ctx); err != nil {
+		return realm.Login{}, err
+	}
+	return s.realms.Authenticate(ctx, username, password)
+}

@@ -1,0 +1,81 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"jeton/fsm"
+	"jeton/node/realm"
+)
+
+// Errors of the token service itself. A wrong password is
+// [realm.ErrBadCredentials]; a refused refresh is an [*fsm.RefusalError].
+var (
+	// ErrExpired: the access token has expired or was invalidated.
+	ErrExpired = errors.New("the access token expired")
+	// ErrUnknown: no such access token, or not a token at all.
+	ErrUnknown = errors.New("the access token is unknown or malformed")
+	// ErrNoCredentials: the request carried nothing to authenticate with.
+	ErrNoCredentials = errors.New("no credentials")
+	// ErrDisabled: the token service is switched off.
+	ErrDisabled = errors.New("security tokens are not enabled")
+)
+
+// Errors shared with the other use cases.
+var (
+	// ErrUnavailable: no quorum, no leader, or the outcome of a write is not known.
+	// Nothing is said about the token or password; repeating is safe.
+	ErrUnavailable = realm.ErrUnavailable
+	// ErrOverloaded: refused before anything was done, because too much is waiting.
+	ErrOverloaded = realm.ErrOverloaded
+	// ErrStale: what the caller's authentication rested on has changed, and nothing
+	// was done. Authenticate again with a confirmed read, then repeat.
+	ErrStale = realm.ErrStale
+)
+
+// propose has the state machine decide on c. A refusal is an error: [ErrStale]
+// or an [*fsm.RefusalError].
+func (s *Service) propose(ctx context.Context, c fsm.Command) (fsm.Outcome, error) {
+	outcome, err := s.log.Propose(ctx, c)
+	if err != nil {
+		return fsm.Outcome{}, transportError("propose", err)
+	}
+	switch outcome.Reason {
+	case fsm.Done:
+		return outcome, nil
+	case fsm.StaleDecision:
+		return fsm.Outcome{}, ErrStale
+	case fsm.Expired:
+		// Whether an earlier proposal of this operation took effect is forgotten.
+		return fsm.Outcome{}, fmt.Errorf("propose: outcome forgotten: %w", ErrUnavailable)
+	default:
+		return fsm.Outcome{}, &fsm.RefusalError{Reason: outcome.Reason}
+	}
+}
+
+// confirmRead returns once this node's state holds everything acknowledged
+// before the call.
+func (s *Service) confirmRead(ctx context.Context) error {
+	if err := s.confirm(ctx); err != nil {
+		return fmt.Errorf("confirm read: %w", ensure(ErrUnavailable, err))
+	}
+	return nil
+}
+
+// transportError keeps what is certain about a failed proposal. When only the
+// caller's patience ended, the outcome is not known.
+func transportError(attempted string, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		err = ensure(ErrUnavailable, err)
+	}
+	return fmt.Errorf("%s: %w", attempted, err)
+}
+
+// ensure makes err match target.
+func ensure(target, err error) error {
+	if errors.Is(err, target) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", target, err)
+}

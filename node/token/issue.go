@@ -1,0 +1,135 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"jeton/fsm"
+	"jeton/node/realm"
+)
+
+// GrantType is what a pair is asked for with (RFC 6749, 1.3).
+type GrantType string
+
+// The grant types. GrantRefreshToken is [Service.Refresh].
+const (
+	GrantPassword          GrantType = "password"
+	GrantClientCredentials GrantType = "client_credentials"
+	GrantRefreshToken      GrantType = "refresh_token"
+)
+
+// ErrGrantType: the grant type is not one that Issue knows.
+var ErrGrantType = errors.New("unsupported grant type")
+
+// IssueRequest asks for tokens.
+type IssueRequest struct {
+	GrantType GrantType
+	Username  string       // GrantPassword: whose token it shall be
+	Password  realm.Secret // GrantPassword
+}
+
+// Pair is what a grant yields.
+type Pair struct {
+	AccessToken  realm.Secret
+	RefreshToken realm.Secret  // empty with GrantClientCredentials
+	ExpiresIn    time.Duration // the access token's lifetime
+	// Identity is whom the tokens speak for, shared and immutable; Type is how that
+	// was established.
+	Identity *fsm.Identity
+	Type     AuthenticationType
+}
+
+// Issue draws new tokens: a pair for the user whose password is shown
+// (GrantPassword), or an access token alone for the caller itself
+// (GrantClientCredentials; RFC 6749, 4.4.3: no refresh token).
+//
+// Errors: [ErrDisabled], [ErrGrantType], [ErrStale], [ErrUnavailable],
+// [ErrOverloaded], and those of the realms about the user's password.
+func (s *Service) Issue(ctx context.Context, caller Caller, r IssueRequest) (Pair, error) {
+	if !s.enabled {
+		return Pair{}, ErrDisabled
+	}
+	switch r.GrantType {
+	case GrantPassword:
+		return s.issueForPassword(ctx, caller, r)
+	case GrantClientCredentials:
+		return s.issueForCaller(ctx, caller)
+	case GrantRefreshToken:
+		return Pair{}, ErrGrantType
+	default:
+		return Pair{}, ErrGrantType
+	}
+}
+
+func (s *Service) issueForPassword(ctx context.Context, caller Caller, r IssueRequest) (Pair, error) {
+	login, err := s.login(ctx, r.Username, r.Password)
+	if err != nil {
+		return Pair{}, err
+	}
+	var drawn pairSecrets
+	if err := s.draw(drawn.access[:], drawn.refresh[:]); err != nil {
+		return Pair{}, err
+	}
+	access, refresh := drawn.access.write(accessPrefix), drawn.refresh.write(refreshPrefix)
+	_, err = s.propose(ctx, fsm.Issue{
+		Header:             fsm.Header{Guard: caller.Guard},
+		Access:             access.digest(),
+		Refresh:            refresh.digest(),
+		Identity:           *login.Identity,
+		IdentityGeneration: login.Generation,
+		Client:             caller.Identity.Principal,
+		AccessLifetime:     s.access.Milliseconds(),
+		RefreshLifetime:    s.refresh.Milliseconds(),
+		SessionLifetime:    s.session.Milliseconds(),
+	})
+	if err != nil {
+		return Pair{}, fmt.Errorf("issue pair: %w", err)
+	}
+	return Pair{
+		AccessToken:  access.secret(),
+		RefreshToken: refresh.secret(),
+		ExpiresIn:    s.access,
+		Identity:     login.Identity,
+		Type:         AuthenticationRealm,
+	}, nil
+}
+
+// issueForCaller needs no generation of the identity: it is the caller's, and the
+// guard speaks for the caller (for a token caller: the token is live).
+func (s *Service) issueForCaller(ctx context.Context, caller Caller) (Pair, error) {
+	var drawn secret
+	if err := s.draw(drawn[:]); err != nil {
+		return Pair{}, err
+	}
+	access := drawn.write(accessPrefix)
+	_, err := s.propose(ctx, fsm.Issue{
+		Header:          fsm.Header{Guard: caller.Guard},
+		Access:          access.digest(),
+		Identity:        *caller.Identity,
+		Client:          caller.Identity.Principal,
+		AccessLifetime:  s.access.Milliseconds(),
+		SessionLifetime: s.session.Milliseconds(),
+	})
+	if err != nil {
+		return Pair{}, fmt.Errorf("issue access token: %w", err)
+	}
+	return Pair{
+		AccessToken: access.secret(),
+		ExpiresIn:   s.access,
+		Identity:    caller.Identity,
+		Type:        caller.Type,
+	}, nil
+}
+
+// draw fills the parts with random bytes.
+func (s *Service) draw(parts ...[]byte) error {
+	for _, part := range parts {
+		if _, err := io.ReadFull(s.random, part); err != nil {
+			return fmt.Errorf("draw random bytes: %w", err)
+		}
+	}
+	return nil
+}

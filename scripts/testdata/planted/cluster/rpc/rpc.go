@@ -1,0 +1,5 @@
+// Package rpc is planted.
+package rpc
+
+// Peer is planted.
+type Peer struct{}

@@ -1,0 +1,18 @@
+// Command jeton is planted; it may end the process and read the clock, but not know raft.
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/hashicorp/raft" // planted: depguard
+
+	"jeton/cluster"
+)
+
+func main() {
+	fmt.Fprintln(os.Stdout, cluster.Service{}.Give(), time.Now(), raft.Leader)
+	fmt.Println("bye") // planted: forbidigo
+	os.Exit(0)
+}

@@ -1,0 +1,132 @@
+package certs
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+const (
+	folderMode fs.FileMode = 0o700
+	secretMode fs.FileMode = 0o600
+
+	maxFileBytes = 1 << 20 // a bundle of a few hundred certificates; refuses a device or a log given by mistake
+)
+
+// ReadPrivate reads a file that holds a secret. It refuses one that others could
+// read or change: more than 0600, or more than 0640 if root owns it and this
+// process is not root (a group may be needed then; PostgreSQL has the same rule,
+// and secrets mounted by Kubernetes satisfy it).
+func ReadPrivate(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // a *PathError already says what was attempted
+	}
+	defer file.Close()
+	info, err := file.Stat() // of the open file: the name may mean another one by now
+	if err != nil {
+		return nil, err //nolint:wrapcheck // a *PathError already says what was attempted
+	}
+	allowed := secretMode
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Uid == 0 && os.Geteuid() != 0 {
+		allowed |= 0o040
+	}
+	if excess := info.Mode().Perm() &^ (allowed | 0o100); excess != 0 {
+		return nil, fmt.Errorf("%s: others may read or change this secret (mode %04o); run: chmod %o %s",
+			path, info.Mode().Perm(), allowed, path)
+	}
+	return readLimited(file, path)
+}
+
+func readFile(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // a *PathError already says what was attempted
+	}
+	defer file.Close()
+	return readLimited(file, path)
+}
+
+func readLimited(file io.Reader, path string) ([]byte, error) {
+	content, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
+	if err != nil {
+		return nil, err //nolint:wrapcheck // a *PathError already says what was attempted
+	}
+	if len(content) > maxFileBytes {
+		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxFileBytes)
+	}
+	return content, nil
+}
+
+// writeFile writes a file that is either there whole or not at all, also after a
+// power loss. It replaces an existing file only if it is told to.
+func writeFile(path string, content []byte, replace bool) (err error) {
+	if !replace {
+		if err := refuseExisting(path); err != nil {
+			return err
+		}
+	}
+	folder := filepath.Dir(path)
+	temp, err := os.CreateTemp(folder, ".new-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(temp.Name()))
+		}
+	}()
+	_, err = temp.Write(content)
+	err = errors.Join(err, temp.Sync(), temp.Close())
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(temp.Name(), path); err != nil {
+		return err //nolint:wrapcheck // the deferred function wraps it
+	}
+	return syncFolder(folder)
+}
+
+// refuseExisting protects keys: one that is lost cannot be made again.
+func refuseExisting(paths ...string) error {
+	var problems []error
+	for _, path := range paths {
+		switch _, err := os.Lstat(path); {
+		case err == nil:
+			problems = append(problems, fmt.Errorf("%s: %w; nothing was written", path, fs.ErrExist))
+		case !errors.Is(err, fs.ErrNotExist):
+			problems = append(problems, err)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
+	if err != nil {
+		return err //nolint:wrapcheck // a *PathError already says what was attempted
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
+// loadPair reads a certificate (with its chain) and its private key.
+func loadPair(certificatePath, keyPath string) (tls.Certificate, error) {
+	certificate, err := readFile(certificatePath)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := ReadPrivate(keyPath)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("certificate %s with key %s: %w", certificatePath, keyPath, err)
+	}
+	return pair, nil
+}

@@ -25,9 +25,25 @@ var (
 	ErrStale = errors.New("the decision to allow this request is out of date")
 )
 
-// ValidationError is a request that Elasticsearch answers with
-// action_request_validation_exception. All problems are reported at once.
-type ValidationError struct{ Messages []string }
+// ValidationError is a request with problems, all of them reported at once.
+type ValidationError struct {
+	Type     string // Elasticsearch's: action_request_validation_exception or validation_exception
+	Messages []string
+}
+
+// invalid is a problem that Elasticsearch finds while it reads or executes a request.
+func invalid(messages ...string) error {
+	return &ValidationError{Type: "validation_exception", Messages: messages}
+}
+
+// invalidAction is for problems that it finds when it checks the request as a whole.
+// It is nil without messages.
+func invalidAction(messages ...string) error {
+	if len(messages) == 0 {
+		return nil
+	}
+	return &ValidationError{Type: "action_request_validation_exception", Messages: messages}
+}
 
 // Error is Elasticsearch's text: "Validation Failed: 1: first;2: second;".
 func (e *ValidationError) Error() string {

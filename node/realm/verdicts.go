@@ -1,0 +1,179 @@
+package realm
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"jeton/fsm"
+)
+
+// verdictLifetime is Elasticsearch's cache.ttl. Verdicts do not go wrong with time;
+// it bounds how long a password that is no longer used stays derivable from memory.
+const verdictLifetime = 20 * time.Minute
+
+// Sizes of the two memories, about 80 bytes an entry. Every user has at most one
+// right password, so right ones cannot be flooded; wrong ones can, by anybody, and
+// therefore have a memory of their own.
+const (
+	maxRightVerdicts = 1 << 16
+	maxWrongVerdicts = 1 << 12
+)
+
+// verdictKey stands for a user name, a verifier and a password. The user name is
+// part of it so that the time of an answer tells nothing: all unknown users share
+// one verifier.
+type verdictKey [sha256.Size]byte
+
+// verdicts remembers which passwords match which verifiers. That is a fact about
+// the two and cannot change, whatever happens to the user. Concurrent questions for
+// the same fact share one hash.
+type verdicts struct {
+	matches func(ctx context.Context, encoded string, password Secret) (bool, error)
+	now     func() time.Time
+	secret  [sha256.Size]byte // of this process: the digests are worthless elsewhere
+
+	right, wrong memory
+
+	mu      sync.Mutex
+	flights map[verdictKey]*flight
+}
+
+// flight is a hash under way. Its fields may be read once done is closed.
+type flight struct {
+	done  chan struct{}
+	match bool
+	err   error
+}
+
+func newVerdicts(matches func(context.Context, string, Secret) (bool, error), now func() time.Time) *verdicts {
+	v := &verdicts{
+		matches: matches,
+		now:     now,
+		right:   memory{expiry: map[verdictKey]int64{}, limit: maxRightVerdicts},
+		wrong:   memory{expiry: map[verdictKey]int64{}, limit: maxWrongVerdicts},
+		flights: map[verdictKey]*flight{},
+	}
+	_, _ = rand.Read(v.secret[:]) // never fails, see its documentation
+	return v
+}
+
+// ask reports whether the password matches the verifier, from memory if it can.
+func (v *verdicts) ask(ctx context.Context, username fsm.Username, encoded string, password Secret) (bool, error) {
+	key := v.key(username, encoded, password)
+	for {
+		if match, known := v.recall(key); known {
+			return match, nil
+		}
+		f, mine := v.join(key)
+		if f == nil {
+			continue // just found out by somebody else
+		}
+		if mine {
+			v.find(ctx, key, f, encoded, password)
+			return f.match, f.err
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return false, fmt.Errorf("wait for a password to be verified: %w", context.Cause(ctx))
+		}
+		if f.err == nil {
+			return f.match, nil
+		}
+		if !errors.Is(f.err, context.Canceled) && !errors.Is(f.err, context.DeadlineExceeded) {
+			return false, f.err
+		}
+		// The caller we waited for has lost its patience. We have not.
+	}
+}
+
+func (v *verdicts) key(username fsm.Username, encoded string, password Secret) verdictKey {
+	var room [384]byte // enough for nearly all: no allocation
+	b := append(room[:0], v.secret[:]...)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(username))) //nolint:gosec // bounded by the request's size
+	b = append(b, username...)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(encoded))) //nolint:gosec // at most maxVerifierBytes
+	b = append(b, encoded...)
+	b = append(b, password.Expose()...)
+	return sha256.Sum256(b)
+}
+
+func (v *verdicts) recall(key verdictKey) (match, known bool) {
+	now := v.now().UnixNano()
+	if v.right.has(key, now) {
+		return true, true
+	}
+	return false, v.wrong.has(key, now)
+}
+
+// join returns the flight for the key, and whether the caller must fly it; nil if
+// the verdict has become known meanwhile.
+func (v *verdicts) join(key verdictKey) (f *flight, mine bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if f, ok := v.flights[key]; ok {
+		return f, false
+	}
+	if _, known := v.recall(key); known {
+		return nil, false
+	}
+	f = &flight{done: make(chan struct{})}
+	v.flights[key] = f
+	return f, true
+}
+
+// find does the work of a flight, remembers the verdict, and wakes who waits, in
+// this order: whoever sees no flight must see the verdict.
+func (v *verdicts) find(ctx context.Context, key verdictKey, f *flight, encoded string, password Secret) {
+	defer func() {
+		v.mu.Lock()
+		delete(v.flights, key)
+		v.mu.Unlock()
+		close(f.done)
+	}()
+	f.err = ErrBusy // should the work panic, nobody must be let in
+	match, err := v.matches(ctx, encoded, password)
+	if err == nil {
+		until := v.now().Add(verdictLifetime).UnixNano()
+		if match {
+			v.right.add(key, until)
+		} else {
+			v.wrong.add(key, until)
+		}
+	}
+	f.match, f.err = match, err
+}
+
+// memory is a bounded set whose entries expire.
+type memory struct {
+	mu     sync.RWMutex
+	expiry map[verdictKey]int64 // Unix nanoseconds
+	limit  int
+}
+
+func (m *memory) has(key verdictKey, now int64) bool {
+	m.mu.RLock()
+	until, ok := m.expiry[key]
+	m.mu.RUnlock()
+	return ok && now < until
+}
+
+// add makes room, if it must, by forgetting any entry: Go's map order is as good as
+// a draw, and the worst that can happen is one more hash.
+func (m *memory) add(key verdictKey, until int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.expiry) >= m.limit {
+		for victim := range m.expiry {
+			delete(m.expiry, victim)
+			break
+		}
+	}
+	m.expiry[key] = until
+}

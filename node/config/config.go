@@ -77,12 +77,12 @@ type HTTP struct {
 // xpack.security.transport.ssl.*. It always speaks mutual TLS 1.3.
 type Transport struct {
 	Endpoint // port 9300 by default
-	// TLS.Enabled is always true; certificate, key and authorities must be set.
+	// TLS is always enabled, and its files must be set, all three.
 	TLS TLS
 }
 
 // TLS is one SSL context: the settings enabled, certificate, key and
-// certificate_authorities, as absolute paths of PEM files.
+// certificate_authorities; the files as absolute paths.
 type TLS struct {
 	Enabled bool
 	certs.Files
@@ -147,12 +147,13 @@ type Raft struct {
 	// SnapshotInterval is snapshot_interval: how often the need of a snapshot is
 	// looked at, 30 s by default.
 	SnapshotInterval time.Duration
-	// SnapshotThreshold is snapshot_threshold: no snapshot before so many new log
-	// entries (an entry is a batch of up to 256 commands); 65,536 by default.
-	SnapshotThreshold int
+	// SnapshotThreshold is snapshot_threshold: no snapshot before so many bytes of
+	// new log, nor before as many as the state has. 64 MiB by default, at least
+	// 4 KiB.
+	SnapshotThreshold int64
 	// TrailingLogs is trailing_logs: entries kept after a snapshot, so that a node
-	// that was away needs no snapshot. 131,072 by default, at least 1.25 times
-	// SnapshotThreshold (else an older snapshot could not be used).
+	// that was away for a restart needs no snapshot. An entry is a batch of up to
+	// 256 commands. 131,072 by default.
 	TrailingLogs int
 	// LogCache is log_cache: newest entries kept in memory for followers, 65,536 by
 	// default.
@@ -194,7 +195,7 @@ func Default() *Config {
 			HeartbeatTimeout:  time.Second,
 			ElectionTimeout:   time.Second,
 			SnapshotInterval:  30 * time.Second,
-			SnapshotThreshold: 65_536,
+			SnapshotThreshold: 64 << 20,
 			TrailingLogs:      131_072,
 			LogCache:          65_536,
 		},

@@ -1,24 +1,94 @@
 package config
 
-// Load reads the configuration of one node.
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+const maxFileBytes = 1 << 20 // a configuration is a page or two; this refuses a device or a log given by mistake
+
+// Load reads one node's configuration: the file at path (none if it is empty), the
+// environment (as [os.Environ] gives it) and the settings given as flags, by name. A
+// flag wins over the environment, that over the file, that over the default. The
+// error, if any, holds all problems of all sources, those of [Config.Validate]
+// included.
 func Load(path string, environ []string, overrides map[string]string) (*Config, error) {
-	return Default(), nil
+	settings := table()
+	sources := newReader(settings, environ)
+	working, err := os.Getwd()
+	if err != nil {
+		return nil, fmt.Errorf("find the working directory: %w", err)
+	}
+	values := map[string]given{}
+	if path != "" {
+		if values, err = readFile(sources, path); err != nil {
+			return nil, err
+		}
+	}
+	maps.Copy(values, sources.env(working))
+	maps.Copy(values, sources.flags(overrides, working))
+
+	c := Default()
+	for _, s := range settings {
+		if value, ok := values[s.Name]; ok {
+			if err := s.set(c, value); err != nil {
+				sources.fail(value.origin, s.Name, err)
+			}
+		}
+	}
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	for _, problem := range c.problems() {
+		if !sources.failed[problem.setting] { // else what is wrong has been said
+			sources.problems = append(sources.problems, problem)
+		}
+	}
+	if err := errors.Join(sources.problems...); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
-// Validate reports all problems at once.
-func (c *Config) Validate() error { return nil }
-
-// Warnings returns what is allowed but ought to be changed.
-func (c *Config) Warnings() []string { return nil }
-
-// Setting describes one setting to people: help texts and reference pages.
-type Setting struct {
-	Name    string // as in the file, and as a flag
-	Env     string // the environment variable
-	Kind    string // duration, size, number, bool, text, path, list or one of a|b
-	Default string // as it would be written; empty if there is none
-	Doc     string
+func readFile(sources *reader, path string) (map[string]given, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("find the folder of %s: %w", path, err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	if len(content) > maxFileBytes {
+		return nil, fmt.Errorf("read the configuration: %s is larger than %d bytes", path, maxFileBytes)
+	}
+	return sources.file(content, path, filepath.Dir(absolute)), nil
 }
 
-// Settings returns all settings in the order of the reference page.
-func Settings() []Setting { return nil }
+// complete fills in what depends on the machine or on other settings.
+func (c *Config) complete() error {
+	if c.NodeName == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("node.name: find the machine's host name: %w", err)
+		}
+		c.NodeName = name
+	}
+	for i, seed := range c.Discovery.SeedHosts {
+		if host, port, err := parseSeed(seed, c.Transport.Port); err == nil {
+			c.Discovery.SeedHosts[i] = net.JoinHostPort(host, strconv.Itoa(port))
+		}
+	}
+	return nil
+}

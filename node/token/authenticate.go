@@ -70,7 +70,7 @@ func (s *Service) Authenticate(ctx context.Context, c Credentials) (Caller, erro
 		if err := s.confirmRead(ctx); err != nil {
 			return Caller{}, err
 		}
-		login, err := s.realms.Authenticate(ctx, c.Username, c.Password)
+		login, err := s.verify(ctx, c.Username, c.Password)
 		return s.loggedIn(login, err)
 	default:
 		return Caller{}, ErrNoCredentials
@@ -154,7 +154,7 @@ func (s *Service) loggedIn(login realm.Login, err error) (Caller, error) {
 // login verifies a password. A good one is good by this node's state, as of the
 // Login's Generation; a bad one is bad by everything acknowledged before the call.
 func (s *Service) login(ctx context.Context, username string, password realm.Secret) (realm.Login, error) {
-	login, err := s.realms.Authenticate(ctx, username, password)
+	login, err := s.verify(ctx, username, password)
 	if !errors.Is(err, realm.ErrBadCredentials) {
 		return login, err
 	}
@@ -162,5 +162,14 @@ func (s *Service) login(ctx context.Context, username string, password realm.Sec
 	if err := s.confirmRead(ctx); err != nil {
 		return realm.Login{}, err
 	}
-	return s.realms.Authenticate(ctx, username, password)
+	return s.verify(ctx, username, password)
+}
+
+// verify judges a password by this node's state.
+func (s *Service) verify(ctx context.Context, username string, password realm.Secret) (realm.Login, error) {
+	login, err := s.realms.Authenticate(ctx, username, password)
+	if err != nil {
+		return realm.Login{}, patience("verify password", err)
+	}
+	return login, nil
 }

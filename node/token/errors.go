@@ -39,7 +39,7 @@ var (
 func (s *Service) propose(ctx context.Context, c fsm.Command) (fsm.Outcome, error) {
 	outcome, err := s.log.Propose(ctx, c)
 	if err != nil {
-		return fsm.Outcome{}, transportError("propose", err)
+		return fsm.Outcome{}, patience("propose", err)
 	}
 	switch outcome.Reason {
 	case fsm.Done:
@@ -49,9 +49,10 @@ func (s *Service) propose(ctx context.Context, c fsm.Command) (fsm.Outcome, erro
 	case fsm.Expired:
 		// Whether an earlier proposal of this operation took effect is forgotten.
 		return fsm.Outcome{}, fmt.Errorf("propose: outcome forgotten: %w", ErrUnavailable)
-	default:
-		return fsm.Outcome{}, &fsm.RefusalError{Reason: outcome.Reason}
+	case fsm.DigestTaken, fsm.UnknownToken, fsm.RefreshExpired, fsm.TokenInvalidated, fsm.NotCreatingClient,
+		fsm.Reused, fsm.UnknownUser, fsm.PasswordRequired, fsm.AlreadySet:
 	}
+	return fsm.Outcome{}, &fsm.RefusalError{Reason: outcome.Reason}
 }
 
 // confirmRead returns once this node's state holds everything acknowledged
@@ -63,9 +64,9 @@ func (s *Service) confirmRead(ctx context.Context) error {
 	return nil
 }
 
-// transportError keeps what is certain about a failed proposal. When only the
-// caller's patience ended, the outcome is not known.
-func transportError(attempted string, err error) error {
+// patience says what was attempted. If only the caller's patience ended, the
+// answer is not known.
+func patience(attempted string, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		err = ensure(ErrUnavailable, err)
 	}

@@ -55,8 +55,9 @@ func read(p prefix, written realm.Secret) (s secret, t text, ok bool) {
 	// 48 whole characters: no bit is left over that two spellings could differ in.
 	n, err := base64.RawURLEncoding.Decode(payload[:], t[prefixBytes:])
 	copy(s[:], payload[:])
-	sum := binary.BigEndian.Uint32(payload[secretBytes:])
-	ok = err == nil && n == len(payload) && string(t[:prefixBytes]) == string(p) && sum == s.checksum(p)
+	want := s.checksum(p)
+	ok = err == nil && n == len(payload) && string(t[:prefixBytes]) == string(p) &&
+		binary.BigEndian.Uint32(payload[secretBytes:]) == want
 	if !ok {
 		return secret{}, text{}, false
 	}

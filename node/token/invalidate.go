@@ -60,6 +60,12 @@ func (s *Service) Invalidate(ctx context.Context, caller Caller, r InvalidateReq
 	case !many || !r.Token.IsZero() || !r.RefreshToken.IsZero():
 		return Counts{}, errInvalidateTarget
 	}
+	if len(r.Realm) > fsm.MaxNameBytes || len(r.Username) > fsm.MaxNameBytes {
+		return Counts{}, nil // nobody can have such a name
+	}
+	if err := s.draw(c.Operation[:]); err != nil {
+		return Counts{}, err
+	}
 	// Not looked up first: this node's state may be late, and the log's answer about
 	// an unknown token is as good as a confirmed read.
 	outcome, err := s.propose(ctx, c)

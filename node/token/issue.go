@@ -70,12 +70,13 @@ func (s *Service) issueForPassword(ctx context.Context, caller Caller, r IssueRe
 		return Pair{}, err
 	}
 	var drawn pairSecrets
-	if err := s.draw(drawn.access[:], drawn.refresh[:]); err != nil {
+	header := fsm.Header{Guard: caller.Guard}
+	if err := s.draw(drawn.access[:], drawn.refresh[:], header.Operation[:]); err != nil {
 		return Pair{}, err
 	}
 	access, refresh := drawn.access.write(accessPrefix), drawn.refresh.write(refreshPrefix)
 	_, err = s.propose(ctx, fsm.Issue{
-		Header:             fsm.Header{Guard: caller.Guard},
+		Header:             header,
 		Access:             access.digest(),
 		Refresh:            refresh.digest(),
 		Identity:           *login.Identity,
@@ -101,17 +102,17 @@ func (s *Service) issueForPassword(ctx context.Context, caller Caller, r IssueRe
 // guard speaks for the caller (for a token caller: the token is live).
 func (s *Service) issueForCaller(ctx context.Context, caller Caller) (Pair, error) {
 	var drawn secret
-	if err := s.draw(drawn[:]); err != nil {
+	header := fsm.Header{Guard: caller.Guard}
+	if err := s.draw(drawn[:], header.Operation[:]); err != nil {
 		return Pair{}, err
 	}
 	access := drawn.write(accessPrefix)
 	_, err := s.propose(ctx, fsm.Issue{
-		Header:          fsm.Header{Guard: caller.Guard},
-		Access:          access.digest(),
-		Identity:        *caller.Identity,
-		Client:          caller.Identity.Principal,
-		AccessLifetime:  s.access.Milliseconds(),
-		SessionLifetime: s.session.Milliseconds(),
+		Header:         header,
+		Access:         access.digest(),
+		Identity:       *caller.Identity,
+		Client:         caller.Identity.Principal,
+		AccessLifetime: s.access.Milliseconds(),
 	})
 	if err != nil {
 		return Pair{}, fmt.Errorf("issue access token: %w", err)

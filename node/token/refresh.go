@@ -56,7 +56,8 @@ func (s *Service) refreshToken(ctx context.Context, digest fsm.Digest) (fsm.Toke
 // state machine decided on: this, or that of an earlier refresh.
 func (s *Service) consume(ctx context.Context, caller Caller, held *secret, presented fsm.Digest) (Pair, error) {
 	var salt fsm.Salt
-	if err := s.draw(salt[:]); err != nil {
+	header := fsm.Header{Guard: caller.Guard}
+	if err := s.draw(salt[:], header.Operation[:]); err != nil {
 		return Pair{}, err
 	}
 	access, refresh, err := s.successorOf(held, salt)
@@ -64,7 +65,7 @@ func (s *Service) consume(ctx context.Context, caller Caller, held *secret, pres
 		return Pair{}, err
 	}
 	outcome, err := s.propose(ctx, fsm.Refresh{
-		Header:          fsm.Header{Guard: caller.Guard},
+		Header:          header,
 		Presented:       presented,
 		Client:          caller.Identity.Principal,
 		Salt:            salt,
@@ -83,7 +84,7 @@ func (s *Service) consume(ctx context.Context, caller Caller, held *secret, pres
 		if err != nil {
 			return Pair{}, err
 		}
-		if err := s.checkIssued(ctx, &access, &refresh); err != nil {
+		if err := s.checkIssued(ctx, refresh.digest()); err != nil {
 			return Pair{}, err
 		}
 	}
@@ -99,23 +100,17 @@ func (s *Service) successorOf(held *secret, salt fsm.Salt) (access, refresh text
 }
 
 // checkIssued makes sure that a pair derived for a repetition is the one that was
-// issued. With another cluster key than the first node's it would be one that
-// nobody knows.
-func (s *Service) checkIssued(ctx context.Context, access, refresh *text) error {
-	if s.holds(access, refresh) {
+// issued. With another cluster key than that of the node which issued it, it would
+// be one that nobody knows.
+func (s *Service) checkIssued(ctx context.Context, refresh fsm.Digest) error {
+	if _, found := s.view.RefreshToken(refresh); found {
 		return nil
 	}
 	if err := s.confirmRead(ctx); err != nil {
 		return err
 	}
-	if s.holds(access, refresh) {
+	if _, found := s.view.RefreshToken(refresh); found {
 		return nil
 	}
 	return errClusterKey
-}
-
-func (s *Service) holds(access, refresh *text) bool {
-	_, foundAccess := s.view.AccessToken(access.digest())
-	_, foundRefresh := s.view.RefreshToken(refresh.digest())
-	return foundAccess && foundRefresh
 }

@@ -17,8 +17,8 @@ const MinClusterKeyBytes = 32
 
 // Log decides on commands, in one order for all nodes. Safe for concurrent use.
 type Log interface {
-	// Propose returns the state machine's outcome. It retries by itself; its errors
-	// are [ErrUnavailable] (the command may or may not take effect) and
+	// Propose returns the state machine's outcome. It retries by itself, which the
+	// operation id in the command makes safe; its errors are [ErrUnavailable] (the command may or may not take effect) and
 	// [ErrOverloaded] (it certainly does not).
 	Propose(ctx context.Context, c fsm.Command) (fsm.Outcome, error)
 }
@@ -56,7 +56,8 @@ type Config struct {
 	// ClusterKey is the same on all nodes, secret, and at least MinClusterKeyBytes
 	// long. It is copied.
 	ClusterKey []byte
-	// AccessLifetime and RefreshLifetime count from the issue of each pair.
+	// AccessLifetime and RefreshLifetime count from the issue of each pair. The most
+	// that spans may be is in package fsm.
 	AccessLifetime, RefreshLifetime time.Duration
 	// SessionLifetime counts from a login to the end of all pairs that come of it.
 	// Zero: no end.
@@ -121,10 +122,13 @@ func (c *Config) check() error {
 	require(c.Now != nil, "no clock")
 	if c.Enabled {
 		require(len(c.ClusterKey) >= MinClusterKeyBytes, "the cluster key is shorter than 32 bytes")
-		require(c.AccessLifetime >= time.Millisecond, "the access token lifetime is not positive")
-		require(c.RefreshLifetime >= time.Millisecond, "the refresh token lifetime is not positive")
-		require(c.SessionLifetime >= 0, "the session lifetime is negative")
-		require(c.RefreshWindow >= 0, "the refresh window is negative")
+		span := func(what string, d, least time.Duration, mostMillis int64) {
+			require(d >= least && d.Milliseconds() <= mostMillis, "the "+what+" is out of range")
+		}
+		span("access token lifetime", c.AccessLifetime, time.Millisecond, fsm.MaxAccessLifetime)
+		span("refresh token lifetime", c.RefreshLifetime, time.Millisecond, fsm.MaxRefreshLifetime)
+		span("session lifetime", c.SessionLifetime, 0, fsm.MaxRefreshLifetime)
+		span("refresh window", c.RefreshWindow, 0, fsm.MaxRefreshWindow)
 	}
 	return errors.Join(problems...)
 }

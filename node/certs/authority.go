@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -56,9 +57,17 @@ func NewAuthority(name string, now time.Time, lifetime time.Duration) (*Authorit
 // LoadAuthority reads an authority that a [Folder] wrote. The key must be private
 // to its owner, see [ReadPrivate].
 func LoadAuthority(certificatePath, keyPath string) (*Authority, error) {
-	pair, err := loadPair(certificatePath, keyPath)
+	certificate, err := readFile(certificatePath)
 	if err != nil {
 		return nil, err
+	}
+	secret, err := ReadPrivate(keyPath)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(certificate, secret)
+	if err != nil {
+		return nil, fmt.Errorf("certificate %s with key %s: %w", certificatePath, keyPath, err)
 	}
 	if !pair.Leaf.IsCA {
 		return nil, fmt.Errorf("%s: not the certificate of an authority", certificatePath)
@@ -125,9 +134,6 @@ func (a *Authority) issue(template *x509.Certificate, hosts []string, now time.T
 	}
 	return newPair(der, key)
 }
-
-// pair returns the authority's own certificate and key.
-func (a *Authority) pair() (Pair, error) { return newPair(a.certificate.Raw, a.key) }
 
 // Pair is a certificate and its private key, PEM encoded. The key is secret.
 type Pair struct{ Certificate, Key []byte }

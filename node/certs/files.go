@@ -1,7 +1,6 @@
 package certs
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -65,7 +64,7 @@ func readLimited(file io.Reader, path string) ([]byte, error) {
 
 // writeFile writes a file that is either there whole or not at all, also after a
 // power loss. It replaces an existing file only if it is told to.
-func writeFile(path string, content []byte, replace bool) (err error) {
+func writeFile(path string, content []byte, replace bool) error {
 	if !replace {
 		if err := refuseExisting(path); err != nil {
 			return err
@@ -76,18 +75,14 @@ func writeFile(path string, content []byte, replace bool) (err error) {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(temp.Name()))
-		}
-	}()
 	_, err = temp.Write(content)
 	err = errors.Join(err, temp.Sync(), temp.Close())
-	if err != nil {
-		return err
+	if err == nil {
+		err = os.Rename(temp.Name(), path)
 	}
-	if err := os.Rename(temp.Name(), path); err != nil {
-		return err //nolint:wrapcheck // the deferred function wraps it
+	if err != nil {
+		_ = os.Remove(temp.Name()) // what failed is known; this is tidying up
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return syncFolder(folder)
 }
@@ -112,21 +107,4 @@ func syncFolder(path string) error {
 		return err //nolint:wrapcheck // a *PathError already says what was attempted
 	}
 	return errors.Join(folder.Sync(), folder.Close())
-}
-
-// loadPair reads a certificate (with its chain) and its private key.
-func loadPair(certificatePath, keyPath string) (tls.Certificate, error) {
-	certificate, err := readFile(certificatePath)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	key, err := ReadPrivate(keyPath)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	pair, err := tls.X509KeyPair(certificate, key)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("certificate %s with key %s: %w", certificatePath, keyPath, err)
-	}
-	return pair, nil
 }

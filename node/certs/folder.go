@@ -46,20 +46,25 @@ func (f Folder) Create(cluster string, lifetime time.Duration) error {
 	if err := os.MkdirAll(f.Path, folderMode); err != nil {
 		return fmt.Errorf("create the certificate folder: %w", err)
 	}
-	for name, files := range map[string]Files{"transport": transport, "HTTP": http} {
-		authority, err := NewAuthority(fmt.Sprintf("Jeton %s CA of %s", name, cluster), f.Now(), lifetime)
-		if err != nil {
-			return err
-		}
-		pair, err := authority.pair()
-		if err != nil {
-			return err
-		}
-		if err := pair.write(files, false); err != nil {
-			return err
-		}
+	if err := f.createAuthority("Jeton transport CA of "+cluster, transport, lifetime); err != nil {
+		return err
+	}
+	if err := f.createAuthority("Jeton HTTP CA of "+cluster, http, lifetime); err != nil {
+		return err
 	}
 	return CreateClusterKey(f.ClusterKey())
+}
+
+func (f Folder) createAuthority(name string, files Files, lifetime time.Duration) error {
+	authority, err := NewAuthority(name, f.Now(), lifetime)
+	if err != nil {
+		return err
+	}
+	pair, err := newPair(authority.certificate.Raw, authority.key)
+	if err != nil {
+		return err
+	}
+	return pair.write(files, false)
 }
 
 // IssueNode makes the transport and the HTTP certificate of one node.

@@ -1,5 +1,7 @@
 package fsm
 
+import "strconv"
+
 // Reason is a deterministic "no" of the state machine. Numbers are explicit and
 // appended only: outcomes travel between nodes of different versions.
 type Reason uint8
@@ -25,11 +27,91 @@ const (
 type Outcome struct {
 	Reason                Reason
 	Existed               bool   // PutUser, PutRole: replaced; DeleteUser, DeleteRole: found
-	Invalidated           uint32 // Invalidate, and what a DeleteUser/SetPassword/SetEnabled ended
+	Invalidated           uint32 // Invalidate, and what a PutUser, DeleteUser, SetPassword, SetEnabled or a reuse ended
 	PreviouslyInvalidated uint32
 	Collected             uint32 // CollectExpired
 	Salt                  Salt   // Refresh: what the successor is derived with; not the command's own on repetition
 }
 
+// outcomeFormat is the first byte of every encoded outcome.
+const outcomeFormat = 1
+
+// AppendOutcome appends the one encoding of o to dst.
+func AppendOutcome(dst []byte, o Outcome) []byte {
+	x := codec{buf: append(dst, outcomeFormat)}
+	o.code(&x)
+	return x.buf
+}
+
+// DecodeOutcome is the inverse of [AppendOutcome] and as strict as [DecodeCommand].
+// A reason this release does not know is no fault.
+func DecodeOutcome(b []byte) (Outcome, error) {
+	var o Outcome
+	x := codec{buf: b, reading: true}
+	format := x.take(1)
+	if format == nil {
+		return o, x.err
+	}
+	if format[0] != outcomeFormat {
+		x.unreadable("outcome format %d", format[0])
+		return o, x.err
+	}
+	o.code(&x)
+	if err := x.end(); err != nil {
+		return Outcome{}, err
+	}
+	return o, nil
+}
+
+func (o *Outcome) code(x *codec) {
+	reason := uint64(o.Reason)
+	x.uint(&reason, 255)
+	o.Reason = Reason(reason) //nolint:gosec // within the limit
+	x.flag(&o.Existed)
+	x.count(&o.Invalidated)
+	x.count(&o.PreviouslyInvalidated)
+	x.count(&o.Collected)
+	salted := o.Salt != Salt{}
+	x.flag(&salted)
+	if salted {
+		x.raw(o.Salt[:])
+		x.require(o.Salt != Salt{}, "no salt")
+	}
+}
+
 // RefusalError is a Reason as an error.
 type RefusalError struct{ Reason Reason }
+
+// Error names the reason; it is for logs, not for clients.
+func (e *RefusalError) Error() string { return "refused: " + e.Reason.String() }
+
+// String describes the reason in words for logs.
+func (r Reason) String() string {
+	switch r {
+	case Done:
+		return "done"
+	case StaleDecision:
+		return "what the decision rested on has changed"
+	case DigestTaken:
+		return "a token with this digest exists"
+	case UnknownToken:
+		return "unknown token"
+	case RefreshExpired:
+		return "refresh token expired"
+	case TokenInvalidated:
+		return "token invalidated"
+	case NotCreatingClient:
+		return "not the creating client"
+	case Reused:
+		return "refresh token reused"
+	case UnknownUser:
+		return "unknown user"
+	case PasswordRequired:
+		return "password required"
+	case AlreadySet:
+		return "already set"
+	case Expired:
+		return "operation forgotten"
+	}
+	return "reason " + strconv.Itoa(int(r))
+}

@@ -1,0 +1,108 @@
+package fsm
+
+import "encoding/binary"
+
+// pair is the record of an access token and its refresh token: 96 bytes without a
+// pointer, little endian whatever the machine, the same in memory and in a
+// snapshot. 256 of them are exactly one of the allocator's sizes.
+//
+//	 0  digest of the access token, never zero (24)
+//	24  digest of the refresh token, zero if there is none (24)
+//	48  created (6)
+//	54  flags (2)
+//	56  lifetime of the access token (4)
+//	60  holder: whose it is and who obtained it (4)
+//	64  moment after which the refresh token has expired, zero if there is none (6)
+//	70  moment at which the family's session ends, zero if it does not (6)
+//	76  newer and (80) older pair of the same owner (4 each)
+//	84  predecessor and (88) successor in the family (4 each)
+//	92  next pair that is due for collection in the same bucket (4)
+type pair [pairSize]byte
+
+const pairSize = 96
+
+// The flags.
+const (
+	accessInvalidated uint16 = 1 << iota
+	refreshInvalidated
+	refreshed
+
+	knownFlags = accessInvalidated | refreshInvalidated | refreshed
+)
+
+// Where the links are.
+const (
+	linkHolder      = 60
+	linkNewer       = 76
+	linkOlder       = 80
+	linkPredecessor = 84
+	linkSuccessor   = 88
+	linkDue         = 92
+)
+
+// newPair is what a pair is made from.
+type newPair struct {
+	access, refresh Digest
+	holder          ref
+	createdAt       UnixMilli
+	accessExpires   UnixMilli
+	refreshExpires  UnixMilli
+	sessionEnds     UnixMilli
+	predecessor     ref
+}
+
+func (n *newPair) record() (p pair) {
+	copy(p[0:], n.access[:])
+	copy(p[24:], n.refresh[:])
+	putMoment(p[48:], n.createdAt)
+	binary.LittleEndian.PutUint32(p[56:], uint32(n.accessExpires-n.createdAt)) //nolint:gosec // at most MaxAccessLifetime
+	p.link(linkHolder, n.holder)
+	putMoment(p[64:], n.refreshExpires)
+	putMoment(p[70:], n.sessionEnds)
+	p.link(linkPredecessor, n.predecessor)
+	return p
+}
+
+func (p *pair) access() Digest            { return Digest(p[0:24]) }
+func (p *pair) refresh() Digest           { return Digest(p[24:48]) }
+func (p *pair) accessHash() uint64        { return binary.LittleEndian.Uint64(p[0:]) }
+func (p *pair) refreshHash() uint64       { return binary.LittleEndian.Uint64(p[24:]) }
+func (p *pair) createdAt() UnixMilli      { return moment(p[48:]) }
+func (p *pair) refreshExpires() UnixMilli { return moment(p[64:]) }
+func (p *pair) sessionEnds() UnixMilli    { return moment(p[70:]) }
+func (p *pair) hasRefresh() bool          { return p.refreshHash() != 0 || p.refresh() != Digest{} }
+func (p *pair) holder() ref               { return p.linked(linkHolder) }
+
+func (p *pair) accessExpires() UnixMilli {
+	return p.createdAt() + UnixMilli(binary.LittleEndian.Uint32(p[56:]))
+}
+
+func (p *pair) flags() uint16      { return binary.LittleEndian.Uint16(p[54:]) }
+func (p *pair) is(f uint16) bool   { return p.flags()&f != 0 }
+func (p *pair) set(f uint16)       { binary.LittleEndian.PutUint16(p[54:], p.flags()|f) }
+func (p *pair) linked(at int) ref  { return ref(binary.LittleEndian.Uint32(p[at:])) }
+func (p *pair) link(at int, r ref) { binary.LittleEndian.PutUint32(p[at:], uint32(r)) }
+
+func (p *pair) accessLive(now UnixMilli) bool {
+	return !p.is(accessInvalidated) && now <= p.accessExpires()
+}
+
+func (p *pair) refreshLive(now UnixMilli) bool {
+	return p.hasRefresh() && !p.is(refreshInvalidated) && now <= p.refreshExpires()
+}
+
+// dueBucket numbers the 65 seconds in which the pair may be collected.
+func (p *pair) dueBucket() uint32 {
+	return uint32((max(p.accessExpires(), p.refreshExpires()) + Retention) >> bucketBits) //nolint:gosec // a moment has 48 bits
+}
+
+// moment reads 48 bits.
+func moment(b []byte) UnixMilli {
+	_ = b[5]
+	return UnixMilli(uint64(binary.LittleEndian.Uint32(b)) | uint64(binary.LittleEndian.Uint16(b[4:]))<<32)
+}
+
+func putMoment(b []byte, at UnixMilli) {
+	binary.LittleEndian.PutUint32(b, uint32(at))         //nolint:gosec // the low half is meant
+	binary.LittleEndian.PutUint16(b[4:], uint16(at>>32)) //nolint:gosec // at most MaxMoment and a lifetime
+}

@@ -1,0 +1,213 @@
+package fsm
+
+import (
+	"hash/maphash"
+	"slices"
+)
+
+// pairs are all the pairs there are, and the ways to them.
+type pairs struct {
+	records table[pair]
+	access  index // by the access token's digest
+	refresh index // by the refresh token's digest
+	holders *holders
+	due     []bucket // in order
+}
+
+// bucket heads the chain of the pairs that may be collected when its 65 seconds
+// are over. Collecting therefore never looks at a pair that has to stay.
+type bucket struct {
+	number uint32
+	head   ref
+}
+
+const bucketBits = 16
+
+// ended counts tokens that a command invalidated, and those that were invalid before.
+type ended struct{ now, before uint32 }
+
+func newPairs(seed maphash.Seed) *pairs {
+	p := &pairs{holders: newHolders(seed)}
+	p.access = newIndex(func(r ref) uint64 { return p.at(r).accessHash() })
+	p.refresh = newIndex(func(r ref) uint64 { return p.at(r).refreshHash() })
+	return p
+}
+
+func (p *pairs) at(r ref) *pair { return p.records.at(r) }
+
+// byAccess returns the pair with that access token, or zero.
+func (p *pairs) byAccess(d Digest) ref {
+	r, _ := p.access.find(digestHash(d), func(r ref) bool { return p.at(r).access() == d })
+	return r
+}
+
+// byRefresh returns the pair with that refresh token, or zero.
+func (p *pairs) byRefresh(d Digest) ref {
+	r, _ := p.refresh.find(digestHash(d), func(r ref) bool { return p.at(r).refresh() == d })
+	return r
+}
+
+// digestHash is the beginning of a digest: a digest is as good as random already.
+func digestHash(d Digest) uint64 {
+	var p pair
+	copy(p[:], d[:])
+	return p.accessHash()
+}
+
+// taken tells whether one of the digests is in use. A zero one never is.
+func (p *pairs) taken(access, refresh Digest) bool {
+	return p.byAccess(access) != 0 || p.byRefresh(refresh) != 0
+}
+
+// add adds a pair whose digests are not taken. It takes over the reference to the
+// holder. The predecessor, if there is one, counts as refreshed from now on.
+func (p *pairs) add(n newPair) {
+	record := n.record()
+	r := p.records.add(record)
+	p.access.add(record.accessHash(), r)
+	if record.hasRefresh() {
+		p.refresh.add(record.refreshHash(), r)
+	}
+	p.schedule(r)
+	if older := p.holders.prepend(n.holder, r); older != 0 {
+		p.records.edit(older).link(linkNewer, r)
+		p.records.edit(r).link(linkOlder, older)
+	}
+	if n.predecessor != 0 {
+		predecessor := p.records.edit(n.predecessor)
+		predecessor.set(refreshed)
+		predecessor.link(linkSuccessor, r)
+	}
+}
+
+// schedule puts a pair into the bucket in which it is due.
+func (p *pairs) schedule(r ref) {
+	number := p.at(r).dueBucket()
+	i, found := slices.BinarySearchFunc(p.due, number, func(b bucket, n uint32) int { return int(b.number) - int(n) })
+	if !found {
+		p.due = slices.Insert(p.due, i, bucket{number: number})
+	}
+	p.records.edit(r).link(linkDue, p.due[i].head)
+	p.due[i].head = r
+}
+
+// collect removes at most limit pairs that are due.
+func (p *pairs) collect(now UnixMilli, limit uint32) (collected uint32) {
+	for collected < limit && len(p.due) > 0 {
+		b := &p.due[0]
+		if (UnixMilli(b.number)+1)<<bucketBits > now {
+			break
+		}
+		r := b.head
+		b.head = p.at(r).linked(linkDue)
+		if b.head == 0 {
+			p.due = slices.Delete(p.due, 0, 1)
+		}
+		p.remove(r)
+		collected++
+	}
+	return collected
+}
+
+// remove removes a pair that no bucket holds any more.
+func (p *pairs) remove(r ref) {
+	record := *p.at(r)
+	p.access.remove(record.accessHash(), r)
+	if record.hasRefresh() {
+		p.refresh.remove(record.refreshHash(), r)
+	}
+	newer, older := p.unlink(&record, linkNewer, linkOlder)
+	p.unlink(&record, linkPredecessor, linkSuccessor)
+	if newer == 0 {
+		p.holders.setNewest(record.holder(), older)
+	}
+	p.holders.release(record.holder())
+	p.records.remove(r)
+}
+
+// unlink joins the neighbours of a pair in one of its chains.
+func (p *pairs) unlink(record *pair, before, after int) (previous, next ref) {
+	previous, next = record.linked(before), record.linked(after)
+	if previous != 0 {
+		p.records.edit(previous).link(after, next)
+	}
+	if next != 0 {
+		p.records.edit(next).link(before, previous)
+	}
+	return previous, next
+}
+
+// consumedAt returns when the refresh token of a refreshed pair was consumed: when
+// its successor was created. False: that was collected, so long ago it was.
+func (p *pairs) consumedAt(r ref) (UnixMilli, bool) {
+	successor := p.at(r).linked(linkSuccessor)
+	if successor == 0 {
+		return 0, false
+	}
+	return p.at(successor).createdAt(), true
+}
+
+// endPart invalidates one token of a pair, whether or not it has expired.
+func (p *pairs) endPart(r ref, part uint16) ended {
+	switch {
+	case r == 0:
+		return ended{}
+	case p.at(r).is(part):
+		return ended{before: 1}
+	}
+	p.records.edit(r).set(part)
+	return ended{now: 1}
+}
+
+// endPair invalidates both tokens of a pair.
+func (p *pairs) endPair(r ref, sum *ended) {
+	parts := []uint16{accessInvalidated, refreshInvalidated}
+	if !p.at(r).hasRefresh() {
+		parts = parts[:1]
+	}
+	for _, part := range parts {
+		e := p.endPart(r, part)
+		sum.now += e.now
+		sum.before += e.before
+	}
+}
+
+// endFamily invalidates a pair, its predecessors and its successors.
+func (p *pairs) endFamily(r ref) (sum ended) {
+	p.endPair(r, &sum)
+	for _, link := range []int{linkPredecessor, linkSuccessor} {
+		for next := p.at(r).linked(link); next != 0; next = p.at(next).linked(link) {
+			p.endPair(next, &sum)
+		}
+	}
+	return sum
+}
+
+// endMatching invalidates both tokens of every pair of a realm and/or a user of
+// which one is still valid. It costs the pairs of those users, not all.
+func (p *pairs) endMatching(realm RealmName, username Username, now UnixMilli) (sum ended) {
+	p.holders.newestOf(realm, username, func(newest ref) {
+		for r := newest; r != 0; r = p.at(r).linked(linkOlder) {
+			if record := p.at(r); record.accessLive(now) || record.refreshLive(now) {
+				p.endPair(r, &sum)
+			}
+		}
+	})
+	return sum
+}
+
+// token returns a pair as its holder may see it.
+func (p *pairs) token(r ref) Token {
+	record := p.at(r)
+	held := p.holders.at(record.holder())
+	return Token{
+		Identity:           &held.Identity,
+		Client:             held.Client,
+		CreatedAt:          record.createdAt(),
+		AccessExpiresAt:    record.accessExpires(),
+		RefreshExpiresAt:   record.refreshExpires(),
+		AccessInvalidated:  record.is(accessInvalidated),
+		RefreshInvalidated: record.is(refreshInvalidated),
+		Refreshed:          record.is(refreshed),
+	}
+}

@@ -1,0 +1,244 @@
+package token_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"jeton/fsm"
+	"jeton/node/realm"
+	"jeton/node/token"
+)
+
+// A fate is what is known of one token.
+type fate int
+
+const (
+	alive fate = iota
+	maybe      // an answer was lost, or never told
+	dead
+)
+
+// modelPair is a pair as a client knows it.
+type modelPair struct {
+	pair            token.Pair
+	user            string
+	family          int
+	accessExpires   time.Time
+	refreshExpires  time.Time
+	access, refresh fate
+	consumedAt      time.Time // zero: not consumed
+	successor       *token.Pair
+}
+
+// model holds what clients were promised, and compares what nodes answer.
+type model struct {
+	clock    *clock
+	cluster  *testCluster
+	pairs    []*modelPair
+	families int
+}
+
+var modelUsers = []string{"ann", "bob"}
+
+func newModel(t *testing.T) *model {
+	m := &model{clock: newClock()}
+	m.cluster = newCluster(t, 3, m.clock.now, nil)
+	for _, user := range modelUsers {
+		m.cluster.putUser(fsm.Username(user), user)
+	}
+	return m
+}
+
+func (m *model) node(t *rapid.T) *testNode {
+	return m.cluster.nodes[rapid.IntRange(0, len(m.cluster.nodes)-1).Draw(t, "node")]
+}
+
+func (m *model) pair(t *rapid.T) *modelPair {
+	if len(m.pairs) == 0 {
+		t.Skip("no pair yet")
+	}
+	// The newest matter most.
+	back := rapid.IntRange(0, min(len(m.pairs), 12)-1).Draw(t, "back")
+	return m.pairs[len(m.pairs)-1-back]
+}
+
+func (m *model) add(p token.Pair, user string, family int, issued time.Time, f fate) {
+	m.pairs = append(m.pairs, &modelPair{
+		pair: p, user: user, family: family, access: f, refresh: f,
+		accessExpires: issued.Add(accessLifetime), refreshExpires: issued.Add(refreshLifetime),
+	})
+}
+
+func (m *model) caller(t *rapid.T, n *testNode, user string) token.Caller {
+	caller, err := n.AuthenticateForWrite(t.Context(), basic(user, user))
+	if err != nil {
+		t.Fatalf("log in: %v", err)
+	}
+	return caller
+}
+
+// lose makes the next proposal's answer get lost, before or after it took effect.
+func (m *model) lose(t *rapid.T, n *testNode) (applied func() bool) {
+	if !rapid.Bool().Draw(t, "lose the answer") {
+		return nil
+	}
+	takesEffect := rapid.Bool().Draw(t, "after it took effect")
+	done := false
+	n.proposeFault = func(apply func() (fsm.Outcome, error)) (fsm.Outcome, error) {
+		n.proposeFault = nil
+		if takesEffect {
+			outcome, err := apply()
+			done = err == nil && outcome.Reason == fsm.Done
+		}
+		return fsm.Outcome{}, realm.ErrUnavailable
+	}
+	return func() bool { n.proposeFault = nil; return done }
+}
+
+func (m *model) issue(t *rapid.T) {
+	n, user := m.node(t), rapid.SampledFrom(modelUsers).Draw(t, "user")
+	pair, err := n.Issue(t.Context(), m.caller(t, n, user), passwordGrant(user, user))
+	if err != nil {
+		t.Fatalf("issue: %v", err)
+	}
+	m.families++
+	m.add(pair, user, m.families, m.clock.now(), alive)
+}
+
+func (m *model) authenticate(t *rapid.T) {
+	n, p := m.node(t), m.pair(t)
+	caller, err := n.Authenticate(t.Context(), bearer(p.pair.AccessToken))
+	switch over := p.access == dead || m.clock.now().After(p.accessExpires); {
+	case over && !errors.Is(err, token.ErrExpired):
+		t.Fatalf("P3: a dead token: %v", err)
+	case !over && p.access == alive && err != nil:
+		t.Fatalf("P4: a live token: %v", err)
+	case err == nil && string(caller.Identity.Username) != p.user:
+		t.Fatalf("a token of %s speaks for %s", p.user, caller.Identity.Username)
+	case err != nil && !errors.Is(err, token.ErrExpired):
+		t.Fatalf("a known token: %v", err)
+	}
+}
+
+func (m *model) refreshToken(t *rapid.T) {
+	n, p := m.node(t), m.pair(t)
+	caller := m.caller(t, n, p.user)
+	applied := m.lose(t, n)
+	got, err := n.Refresh(t.Context(), caller, p.pair.RefreshToken)
+	now := m.clock.now()
+	late := !p.consumedAt.IsZero() && now.After(p.consumedAt.Add(refreshWindow))
+	over := p.refresh == dead || now.After(p.refreshExpires)
+
+	if applied != nil && errors.Is(err, token.ErrUnavailable) {
+		if applied() && p.consumedAt.IsZero() {
+			p.consumedAt = now
+		}
+		if late {
+			m.endFamily(p.family, maybe)
+		}
+		return
+	}
+	switch {
+	case over || late:
+		if reasonOf(err) == fsm.Done {
+			t.Fatalf("a refresh token that is over: %v", err)
+		}
+		if late && !over {
+			m.reused(p, err)
+		}
+	case err != nil && p.refresh == alive:
+		t.Fatalf("a live refresh token: %v", err)
+	case err == nil:
+		m.refreshed(t, p, got)
+	}
+}
+
+// reused: the state machine saw a token again after its window.
+func (m *model) reused(p *modelPair, err error) {
+	f := maybe
+	if reasonOf(err) == fsm.Reused {
+		f = dead
+	}
+	m.endFamily(p.family, f)
+}
+
+func (m *model) refreshed(t *rapid.T, p *modelPair, got token.Pair) {
+	if p.successor != nil {
+		if diff := diffPairs(*p.successor, got); diff != "" {
+			t.Fatalf("P2, P5: another successor: -first +now\n%s", diff)
+		}
+		return
+	}
+	issued, f := p.consumedAt, maybe // its first answer was lost: much may have happened to it
+	if issued.IsZero() {
+		issued, f = m.clock.now(), p.refresh
+		p.consumedAt = issued
+	}
+	p.successor = &got
+	m.add(got, p.user, p.family, issued, f)
+}
+
+func (m *model) endFamily(family int, f fate) {
+	for _, p := range m.pairs {
+		if p.family == family {
+			p.access, p.refresh = max(p.access, f), max(p.refresh, f)
+		}
+	}
+}
+
+func (m *model) invalidate(t *rapid.T) {
+	n, p := m.node(t), m.pair(t)
+	var hit []*fate
+	var r token.InvalidateRequest
+	switch rapid.SampledFrom([]string{"access", "refresh", "user"}).Draw(t, "by") {
+	case "access":
+		r.Token, hit = p.pair.AccessToken, []*fate{&p.access}
+	case "refresh":
+		r.RefreshToken, hit = p.pair.RefreshToken, []*fate{&p.refresh}
+	case "user":
+		r.Username = fsm.Username(p.user)
+		for _, p := range m.pairs {
+			if p.user == string(r.Username) {
+				hit = append(hit, &p.access, &p.refresh)
+			}
+		}
+	}
+	caller := m.caller(t, n, "ann")
+	applied := m.lose(t, n)
+	_, err := n.Invalidate(t.Context(), caller, r)
+	f := dead
+	switch {
+	case applied != nil && errors.Is(err, token.ErrUnavailable):
+		f = maybe
+	case err != nil:
+		t.Fatalf("invalidate: %v", err)
+	}
+	for _, h := range hit {
+		*h = max(*h, f)
+	}
+}
+
+func (m *model) wait(t *rapid.T) {
+	m.clock.advance(rapid.SampledFrom([]time.Duration{
+		time.Millisecond, refreshWindow / 2, refreshWindow, refreshWindow + time.Millisecond, accessLifetime,
+	}).Draw(t, "for"))
+}
+
+// TestPromises runs random requests against nodes that are late, and whose
+// answers get lost, and holds what they say against P2, P3, P4 and P5.
+func TestPromises(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		m := newModel(t)
+		rt.Repeat(map[string]func(*rapid.T){
+			"issue":        m.issue,
+			"authenticate": m.authenticate,
+			"refresh":      m.refreshToken,
+			"invalidate":   m.invalidate,
+			"wait":         m.wait,
+			"catch up":     func(t *rapid.T) { m.node(t).catchUp() },
+		})
+	})
+}

@@ -1,0 +1,84 @@
+package cluster
+
+import (
+	"context"
+
+	"github.com/hashicorp/raft"
+)
+
+// Handler is the node behind a [Service]: it answers what peers ask. Its methods
+// are called concurrently, and only for peers whose certificate says that they
+// are a node of this cluster.
+//
+// An error travels to the peer as one of four codes. One that wraps
+// [ErrNotLeader] (best a [*NotLeaderError], which carries a hint), one that wraps
+// [ErrOverloaded], and one that wraps [ErrRefused] say that nothing was done.
+// Anything else says that the outcome is unknown. The text of a refusal and of an
+// unknown outcome is sent along and must hold no secret.
+type Handler interface {
+	// Propose appends commands to the log, if this node leads, and returns one
+	// outcome for each. Commands and outcomes are opaque to this package. The
+	// context ends with the caller's patience or its connection. The handler may
+	// keep the commands.
+	Propose(ctx context.Context, commands [][]byte) (outcomes [][]byte, err error)
+
+	// Confirm says what this node knows of terms and leadership now. It is called
+	// on the goroutine that reads the connection, so it must not block, nor wait
+	// for a lock that is held during I/O.
+	Confirm() Confirmation
+
+	// Join makes the asking node a member or updates its address. Leader only.
+	Join(ctx context.Context, request JoinRequest) error
+
+	// Leave removes a member. Leader only. Removing one who is no member is no error.
+	Leave(ctx context.Context, id raft.ServerID) error
+
+	// Status describes this node. It is answered by every node at any time, also
+	// before its raft has started.
+	Status(ctx context.Context) (Status, error)
+}
+
+// Confirmation is a node's answer to one Confirm request: who it is and what term
+// it is in. Every request carries an id that is unique on its connection, and an
+// answer is accepted only for a request that is still open. An answer therefore
+// was made after its question was asked; that is all the nonce a confirmed read
+// needs.
+type Confirmation struct {
+	ServerID     raft.ServerID
+	Term         uint64 // the answering node's current term
+	Voter        bool   // it is a voter in its latest configuration
+	Leader       bool   // it leads Term and has applied everything of earlier terms
+	Applied      uint64 // leader only: index that a confirmed read must wait for
+	Voters       uint64 // leader only: [Fingerprint] of its latest configuration
+	NowUnixMilli int64  // its clock, in milliseconds since the epoch
+}
+
+// JoinRequest asks the leader to make the sender a member, or to note its new
+// address.
+type JoinRequest struct {
+	ID      raft.ServerID      `json:"id"`
+	Address raft.ServerAddress `json:"address"`
+	// Voter asks for a vote. A server that is no member yet becomes a nonvoter all
+	// the same, and asks again once it has caught up.
+	Voter bool `json:"voter"`
+	// Name is the node name in the sender's certificate. It is not sent: the
+	// receiving [Service] fills it in.
+	Name string `json:"-"`
+}
+
+// Status describes a node to its peers.
+type Status struct {
+	ServerID         raft.ServerID      `json:"server_id"`
+	Name             string             `json:"name"`
+	ClusterName      string             `json:"cluster_name"`
+	ClusterID        [16]byte           `json:"cluster_id"` // zero until the state machine holds one
+	TransportAddress raft.ServerAddress `json:"transport_address"`
+	HTTPAddress      string             `json:"http_address"`
+	Version          string             `json:"version"`
+	Bootstrapped     bool               `json:"bootstrapped"` // it has raft state: a log, a term or a snapshot
+	State            string             `json:"state"`        // raft's word: Follower, Candidate, Leader, Shutdown; empty before raft has started
+	Term             uint64             `json:"term"`
+	Applied          uint64             `json:"applied"`
+	LeaderID         raft.ServerID      `json:"leader_id"` // empty if it knows none
+	KeyCheck         [32]byte           `json:"key_check"` // tells whether two nodes hold the same cluster key; not the key
+}

@@ -1,0 +1,242 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// maxRunning bounds the requests of one connection that run at once. A peer
+	// proposes two batches at a time.
+	maxRunning = 64
+	// frameTimeout is how long the rest of a frame may take once it has begun, and
+	// how long a peer may take to read what we write.
+	frameTimeout = 5 * time.Second
+)
+
+// rpcConn is a connection on which a peer asks and we answer.
+type rpcConn struct {
+	outbox
+	service *Service
+	conn    *tls.Conn
+	peer    string             // the node name in its certificate
+	ctx     context.Context    //nolint:containedctx // the life of the connection; its cancel is beside it
+	cancel  context.CancelFunc // ends what runs for the peer
+	running sync.WaitGroup
+	slots   chan struct{} // one value for each running request
+	retired bool          // guarded by outbox.mu: close when nothing runs
+}
+
+// serveRPC answers a peer until either end closes the connection.
+func (s *Service) serveRPC(conn *tls.Conn, peer string) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	c := &rpcConn{service: s, conn: conn, peer: peer, ctx: ctx, cancel: cancel, slots: make(chan struct{}, maxRunning)}
+	c.outbox.init(c.put, func(error) { c.shut() })
+	s.mu.Lock()
+	closed := s.closed
+	s.rpc[c] = struct{}{}
+	s.mu.Unlock()
+	if closed {
+		c.shut()
+	}
+	err := c.read()
+	c.shut()
+	c.running.Wait()
+	s.mu.Lock()
+	delete(s.rpc, c)
+	s.mu.Unlock()
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+		s.cfg.Logger.Debug("connection lost", "peer", peer, "error", err)
+	}
+}
+
+// put writes answers.
+func (c *rpcConn) put(b []byte) error {
+	if err := c.conn.SetWriteDeadline(c.service.cfg.Now().Add(frameTimeout)); err != nil {
+		return fmt.Errorf("answer %s: %w", c.peer, err)
+	}
+	if _, err := c.conn.Write(b); err != nil {
+		return fmt.Errorf("answer %s: %w", c.peer, err)
+	}
+	return nil
+}
+
+// shut ends the connection; its reader then ends what runs.
+func (c *rpcConn) shut() {
+	c.cancel()
+	c.mu.Lock()
+	c.closeLocked()
+	c.mu.Unlock()
+	_ = c.conn.NetConn().Close() // not tls.Conn.Close, which may wait for the peer to read
+}
+
+// retire closes the connection as soon as no request runs.
+func (c *rpcConn) retire() {
+	c.mu.Lock()
+	c.retired = true
+	idle := len(c.slots) == 0
+	c.mu.Unlock()
+	if idle {
+		c.shut()
+	}
+}
+
+// read handles requests in the order they come. What can be answered without
+// waiting is answered here.
+func (c *rpcConn) read() error {
+	in := newFrameReader(c.conn)
+	in.hurry = c.hurry
+	for {
+		if !in.whole() { // answers to requests that came together leave together
+			c.mu.Lock()
+			c.drainLocked()
+			c.flushLocked()
+		}
+		h, err := in.next()
+		if err != nil {
+			return err
+		}
+		switch h.kind {
+		case kindConfirm, kindPing:
+			if err := in.skip(h); err != nil {
+				return err
+			}
+			c.answerInline(h)
+		case kindPropose, kindJoin, kindLeave, kindStatus:
+			body, err := in.copied(h)
+			if err != nil {
+				return err
+			}
+			c.start(h, body)
+		default:
+			// A later release may ask what we do not know.
+			if err := in.skip(h); err != nil {
+				return err
+			}
+			c.answer(h, nil, fmt.Errorf("%w: unknown kind of request %d", ErrRefused, h.kind))
+		}
+	}
+}
+
+func (c *rpcConn) hurry(on bool) {
+	var deadline time.Time
+	if on {
+		deadline = c.service.cfg.Now().Add(frameTimeout)
+	}
+	_ = c.conn.SetReadDeadline(deadline) // fails only on a closed connection, which the reader notices
+}
+
+// answerInline answers on the reader's goroutine, which flushes before it waits
+// for the next request.
+func (c *rpcConn) answerInline(h header) {
+	var confirmation Confirmation
+	if h.kind == kindConfirm {
+		confirmation = c.service.cfg.Handler.Confirm()
+	}
+	c.mu.Lock()
+	start := len(c.out)
+	c.out = beginFrame(c.out, h.kind|kindAnswer, h.id)
+	if h.kind == kindConfirm {
+		c.out = appendConfirmation(c.out, confirmation)
+	}
+	c.out = endFrame(c.out, start)
+	c.mu.Unlock()
+}
+
+// start runs a request on its own goroutine, if the peer does not have too many.
+func (c *rpcConn) start(h header, body []byte) {
+	patience, body, err := cutPatience(body)
+	if err != nil {
+		c.answer(h, nil, fmt.Errorf("%w: %w", ErrRefused, err))
+		return
+	}
+	select {
+	case c.slots <- struct{}{}:
+	default:
+		c.answer(h, nil, ErrOverloaded)
+		return
+	}
+	c.running.Go(func() {
+		ctx, cancel := context.WithTimeout(c.ctx, patience)
+		defer cancel()
+		result, err := c.handle(ctx, h.kind, body)
+		<-c.slots
+		c.answer(h, result, err)
+	})
+}
+
+// handle calls the handler and returns the body of the answer.
+func (c *rpcConn) handle(ctx context.Context, k kind, body []byte) ([]byte, error) {
+	handler := c.service.cfg.Handler
+	switch k {
+	case kindPropose:
+		return propose(ctx, handler, body)
+	case kindJoin:
+		var request JoinRequest
+		if err := decodeSmall(body, &request); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		request.Name = c.peer
+		return nil, handler.Join(ctx, request)
+	case kindLeave:
+		var request leaveRequest
+		if err := decodeSmall(body, &request); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		return nil, handler.Leave(ctx, request.ID)
+	case kindStatus:
+		status, err := handler.Status(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(status)
+	default:
+		return nil, fmt.Errorf("%w: unknown kind of request %d", ErrRefused, k)
+	}
+}
+
+func propose(ctx context.Context, handler Handler, body []byte) ([]byte, error) {
+	commands, err := decodeList(body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	outcomes, err := handler.Propose(ctx, commands)
+	if err != nil {
+		return nil, err
+	}
+	if len(outcomes) != len(commands) {
+		return nil, fmt.Errorf("%d outcomes for %d commands", len(outcomes), len(commands))
+	}
+	return appendList(make([]byte, 0, listSize(outcomes)), outcomes), nil
+}
+
+// answer sends a result or an error.
+func (c *rpcConn) answer(h header, result []byte, err error) {
+	if err == nil && len(result) > maxBody(h.kind|kindAnswer) {
+		err = fmt.Errorf("an answer of %d bytes is too large", len(result))
+	}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return
+	}
+	start := len(c.out)
+	if err != nil {
+		c.out = appendFailure(beginFrame(c.out, kindFailure, h.id), err)
+	} else {
+		c.out = append(beginFrame(c.out, h.kind|kindAnswer, h.id), result...)
+	}
+	c.out = endFrame(c.out, start)
+	last := c.retired && len(c.slots) == 0
+	c.flushLocked()
+	if last {
+		c.shut()
+	}
+}

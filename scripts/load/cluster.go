@@ -1,13 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
-	"strings"
-	"time"
 )
 
 // cluster is a running Jeton cluster, one target a node.
@@ -15,9 +15,9 @@ type cluster []target
 
 // clusterFromEnvironment reads what `jeton dev` writes to dev.env.
 func clusterFromEnvironment() (cluster, error) {
-	urls, caFile := os.Getenv("JETON_URLS"), os.Getenv("JETON_CACERT")
-	if urls == "" || caFile == "" {
-		return nil, errors.New("JETON_URLS and JETON_CACERT are not set: source the dev.env of a running `jeton dev`")
+	nodesFile, caFile := os.Getenv("JETON_NODES"), os.Getenv("JETON_CACERT")
+	if nodesFile == "" || caFile == "" {
+		return nil, errors.New("JETON_NODES and JETON_CACERT are not set: source and export the dev.env of a running `jeton dev`")
 	}
 	pem, err := os.ReadFile(caFile)
 	if err != nil {
@@ -27,18 +27,29 @@ func clusterFromEnvironment() (cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	content, err := os.ReadFile(nodesFile)
+	if err != nil {
+		return nil, fmt.Errorf("read nodes: %w", err)
+	}
+	var entries []struct{ URL, Log string }
+	if err := json.Unmarshal(content, &entries); err != nil {
+		return nil, fmt.Errorf("read %s: %w", nodesFile, err)
+	}
 	var nodes cluster
-	for address := range strings.SplitSeq(urls, ",") {
+	for _, entry := range entries {
 		nodes = append(nodes, target{
-			url: address, tls: settings,
+			url: entry.URL, log: entry.Log, tls: settings,
 			username: os.Getenv("JETON_USER"), password: os.Getenv("JETON_PASSWORD"),
 		})
+	}
+	if len(nodes) == 0 {
+		return nil, fmt.Errorf("%s names no nodes", nodesFile)
 	}
 	return nodes, nil
 }
 
 // pick returns the node that leads, one that follows, or the one with the given URL.
-func (c cluster) pick(ctx context.Context, which string) (target, error) {
+func (c cluster) pick(which string) (target, error) {
 	if which != "leader" && which != "follower" {
 		for _, t := range c {
 			if t.url == which {
@@ -47,7 +58,7 @@ func (c cluster) pick(ctx context.Context, which string) (target, error) {
 		}
 		return target{}, fmt.Errorf("no node has the URL %q", which)
 	}
-	leader, follower, err := c.roles(ctx)
+	leader, follower, err := c.roles()
 	if which == "leader" {
 		return leader, err
 	}
@@ -55,10 +66,10 @@ func (c cluster) pick(ctx context.Context, which string) (target, error) {
 }
 
 // roles tells who leads now, and the first of those who follow.
-func (c cluster) roles(ctx context.Context) (leader, follower target, err error) {
+func (c cluster) roles() (leader, follower target, err error) {
 	var leaders, followers []target
 	for _, t := range c {
-		leads, err := t.leads(ctx)
+		leads, err := t.leads()
 		switch {
 		case err != nil:
 			return target{}, target{}, err
@@ -74,20 +85,15 @@ func (c cluster) roles(ctx context.Context) (leader, follower target, err error)
 	return leaders[0], followers[0], nil
 }
 
-func (t target) leads(ctx context.Context) (bool, error) {
-	conns, err := dialAll(ctx, t.url, t.tls, 1)
+// leads tells from the node's log whether it leads: the API does not say, as no
+// client has to know. The last change of role that raft logged is the present one.
+func (t target) leads() (bool, error) {
+	content, err := os.ReadFile(t.log)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("read the node's log: %w", err)
 	}
-	defer closeAll(conns)
-	if err := conns[0].raw.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		return false, fmt.Errorf("set deadline: %w", err)
-	}
-	answer, err := t.ask(conns[0], t.request(http.MethodGet, "/readyz", "", nil))
-	if err != nil {
-		return false, fmt.Errorf("%s/readyz: %w", t.url, err)
-	}
-	return strings.Contains(string(answer), `"leader":true`), nil
+	last := func(role string) int { return bytes.LastIndex(content, []byte("entering "+role+" state")) }
+	return last("leader") > max(last("follower"), last("candidate")), nil
 }
 
 // answerBytes is the size of _authenticate's answer to a token.

@@ -25,6 +25,7 @@ var operations = []string{"issue", "authenticate", "refresh", "invalidate"}
 // target is a node of a running cluster and who asks it.
 type target struct {
 	url      string
+	log      string // file
 	tls      *tls.Config
 	username string
 	password string

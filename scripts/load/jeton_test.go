@@ -27,8 +27,6 @@ func (f *fakeJeton) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	text := string(body)
 	switch {
-	case r.URL.Path == "/readyz":
-		fmt.Fprint(w, `{"ready":true,"leader":true}`)
 	case r.Method == http.MethodGet && f.live[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]:
 		fmt.Fprint(w, `{"username":"elastic"}`)
 	case r.Method == http.MethodDelete && f.live[between(text, `{"token":"`)]:

@@ -25,7 +25,7 @@ const usage = `Measures Jeton and what the machine allows. scripts/bench.sh runs
   load table                                            everything in one run, with verdicts
 
 Run "load MODE -h" for the flags. A cluster is named by the environment, as "jeton dev"
-writes it to dev.env: JETON_URLS, JETON_CACERT, JETON_USER, JETON_PASSWORD.
+writes it to dev.env: JETON_NODES, JETON_CACERT, JETON_USER, JETON_PASSWORD.
 `
 
 func main() {
@@ -166,7 +166,7 @@ func measureNode(ctx context.Context, o one) (figures, error) {
 	if err != nil {
 		return figures{}, err
 	}
-	t, err := nodes.pick(ctx, o.node)
+	t, err := nodes.pick(o.node)
 	if err != nil {
 		return figures{}, err
 	}

@@ -148,7 +148,7 @@ func (b *bench) startBaselines(ctx context.Context, stderr io.Writer) (func(), e
 // round measures every cell once. The leader must stay the same meanwhile:
 // otherwise leader and follower would be mixed up.
 func (b *bench) round(ctx context.Context) error {
-	leader, follower, err := b.nodes.roles(ctx)
+	leader, follower, err := b.nodes.roles()
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (b *bench) round(ctx context.Context) error {
 			}
 		}
 	}
-	after, _, err := b.nodes.roles(ctx)
+	after, _, err := b.nodes.roles()
 	if err == nil && after.url != leader.url {
 		err = errors.New("the leader changed in the middle of a round")
 	}

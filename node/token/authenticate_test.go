@@ -17,18 +17,16 @@ import (
 
 type authenticate func(*testNode, context.Context, token.Credentials) (token.Caller, error)
 
-// bothWays runs a story that holds for answers and for writes alike.
-func bothWays(t *testing.T, story func(*testing.T, authenticate)) {
-	t.Run("for an answer", func(t *testing.T) {
-		story(t, func(n *testNode, ctx context.Context, c token.Credentials) (token.Caller, error) {
+// bothWays are for stories that hold for answers and for writes alike.
+func bothWays() map[string]authenticate {
+	return map[string]authenticate{
+		"for an answer": func(n *testNode, ctx context.Context, c token.Credentials) (token.Caller, error) {
 			return n.Authenticate(ctx, c)
-		})
-	})
-	t.Run("for a write", func(t *testing.T) {
-		story(t, func(n *testNode, ctx context.Context, c token.Credentials) (token.Caller, error) {
+		},
+		"for a write": func(n *testNode, ctx context.Context, c token.Credentials) (token.Caller, error) {
 			return n.AuthenticateForWrite(ctx, c)
-		})
-	})
+		},
+	}
 }
 
 var joe = &fsm.Identity{
@@ -37,73 +35,79 @@ var joe = &fsm.Identity{
 }
 
 func TestATokenSpeaksForItsUserOnEveryNode(t *testing.T) {
-	bothWays(t, func(t *testing.T, authenticate authenticate) {
-		c := newCluster(t, 3, newClock().now, nil)
-		c.putUser("joe", "secret")
-		pair := c.nodes[1].mustIssue("joe", "secret")
-		for i, n := range c.nodes { // nodes 1 and 2 have not seen the pair yet
-			caller, err := authenticate(n, t.Context(), bearer(pair.AccessToken))
-			if err != nil {
-				t.Fatalf("node %d: %v", i, err)
+	for way, authenticate := range bothWays() {
+		t.Run(way, func(t *testing.T) {
+			c := newCluster(t, 3, newClock().now, nil)
+			c.putUser("joe", "secret")
+			pair := c.nodes[1].mustIssue("joe", "secret")
+			for i, n := range c.nodes { // nodes 1 and 2 have not seen the pair yet
+				caller, err := authenticate(n, t.Context(), bearer(pair.AccessToken))
+				if err != nil {
+					t.Fatalf("node %d: %v", i, err)
+				}
+				want := token.Caller{
+					Identity: joe, Type: token.AuthenticationToken, AccessDigest: caller.AccessDigest,
+					Guard: fsm.Guard{Bearer: caller.AccessDigest, RolesVersion: n.RolesVersion()},
+				}
+				if diff := cmp.Diff(want, caller); diff != "" {
+					t.Errorf("node %d: -want +got\n%s", i, diff)
+				}
 			}
-			want := token.Caller{
-				Identity: joe, Type: token.AuthenticationToken, AccessDigest: caller.AccessDigest,
-				Guard: fsm.Guard{Bearer: caller.AccessDigest, RolesVersion: n.RolesVersion()},
-			}
-			if diff := cmp.Diff(want, caller); diff != "" {
-				t.Errorf("node %d: -want +got\n%s", i, diff)
-			}
-		}
-	})
+		})
+	}
 }
 
 func TestALoginCarriesWhatItRestedOn(t *testing.T) {
-	bothWays(t, func(t *testing.T, authenticate authenticate) {
-		c := newCluster(t, 2, newClock().now, nil)
-		c.putUser("joe", "old")
-		c.putUser("joe", "secret")
-		n := c.nodes[1]
-		caller, err := authenticate(n, t.Context(), basic("joe", "secret"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		user, _ := n.User(fsm.RealmNative, "joe")
-		want := token.Caller{
-			Identity: joe, Type: token.AuthenticationRealm,
-			Guard: fsm.Guard{
-				Caller: joe.Principal, CallerGeneration: user.Generation, RolesVersion: n.RolesVersion(),
-			},
-		}
-		if diff := cmp.Diff(want, caller); diff != "" {
-			t.Errorf("-want +got\n%s", diff)
-		}
-	})
+	for way, authenticate := range bothWays() {
+		t.Run(way, func(t *testing.T) {
+			c := newCluster(t, 2, newClock().now, nil)
+			c.putUser("joe", "old")
+			c.putUser("joe", "secret")
+			n := c.nodes[1]
+			caller, err := authenticate(n, t.Context(), basic("joe", "secret"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			user, _ := n.User(fsm.RealmNative, "joe")
+			want := token.Caller{
+				Identity: joe, Type: token.AuthenticationRealm,
+				Guard: fsm.Guard{
+					Caller: joe.Principal, CallerGeneration: user.Generation, RolesVersion: n.RolesVersion(),
+				},
+			}
+			if diff := cmp.Diff(want, caller); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+		})
+	}
 }
 
 // TestDeathIsKnownLocally: a node that can ask nobody still refuses what it knows
 // to be dead.
 func TestDeathIsKnownLocally(t *testing.T) {
-	bothWays(t, func(t *testing.T, authenticate authenticate) {
-		clock := newClock()
-		c := newCluster(t, 1, clock.now, nil)
-		c.putUser("joe", "secret")
-		n := c.nodes[0]
-		invalidated, expired := n.mustIssue("joe", "secret"), n.mustIssue("joe", "secret")
-		_, err := n.Invalidate(t.Context(), n.mustLogIn("joe", "secret"), token.InvalidateRequest{Token: invalidated.AccessToken})
-		if err != nil {
-			t.Fatal(err)
-		}
-		clock.advance(accessLifetime + time.Millisecond)
-		n.confirmFault = realm.ErrUnavailable
-		for _, s := range []realm.Secret{invalidated.AccessToken, expired.AccessToken} {
-			if _, err := authenticate(n, t.Context(), bearer(s)); !errors.Is(err, token.ErrExpired) {
-				t.Errorf("got %v", err)
+	for way, authenticate := range bothWays() {
+		t.Run(way, func(t *testing.T) {
+			clock := newClock()
+			c := newCluster(t, 1, clock.now, nil)
+			c.putUser("joe", "secret")
+			n := c.nodes[0]
+			invalidated, expired := n.mustIssue("joe", "secret"), n.mustIssue("joe", "secret")
+			_, err := n.Invalidate(t.Context(), n.mustLogIn("joe", "secret"), token.InvalidateRequest{Token: invalidated.AccessToken})
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
-		if got := n.confirmations.Load(); got != 0 {
-			t.Errorf("%d reads confirmed", got)
-		}
-	})
+			clock.advance(accessLifetime + time.Millisecond)
+			n.confirmFault = realm.ErrUnavailable
+			for _, s := range []realm.Secret{invalidated.AccessToken, expired.AccessToken} {
+				if _, err := authenticate(n, t.Context(), bearer(s)); !errors.Is(err, token.ErrExpired) {
+					t.Errorf("got %v", err)
+				}
+			}
+			if got := n.confirmations.Load(); got != 0 {
+				t.Errorf("%d reads confirmed", got)
+			}
+		})
+	}
 }
 
 func TestATokenIsValidAtTheMomentOfItsExpiryAndNotAfter(t *testing.T) {
@@ -163,21 +167,23 @@ func TestALateNodeDoesNotAnswerForWhatDiedElsewhere(t *testing.T) {
 }
 
 func TestAPasswordThatIsWrongHereMayBeRightByNow(t *testing.T) {
-	bothWays(t, func(t *testing.T, authenticate authenticate) {
-		c := newCluster(t, 2, newClock().now, nil)
-		late := c.nodes[1]
-		c.putUser("joe", "secret")
-		if _, err := authenticate(late, t.Context(), basic("joe", "secret")); err != nil {
-			t.Errorf("user created elsewhere: %v", err)
-		}
-		c.putUser("joe", "new")
-		if _, err := authenticate(late, t.Context(), basic("joe", "new")); err != nil {
-			t.Errorf("password changed elsewhere: %v", err)
-		}
-		if _, err := authenticate(late, t.Context(), basic("joe", "secret")); !errors.Is(err, realm.ErrBadCredentials) {
-			t.Errorf("old password: %v", err)
-		}
-	})
+	for way, authenticate := range bothWays() {
+		t.Run(way, func(t *testing.T) {
+			c := newCluster(t, 2, newClock().now, nil)
+			late := c.nodes[1]
+			c.putUser("joe", "secret")
+			if _, err := authenticate(late, t.Context(), basic("joe", "secret")); err != nil {
+				t.Errorf("user created elsewhere: %v", err)
+			}
+			c.putUser("joe", "new")
+			if _, err := authenticate(late, t.Context(), basic("joe", "new")); err != nil {
+				t.Errorf("password changed elsewhere: %v", err)
+			}
+			if _, err := authenticate(late, t.Context(), basic("joe", "secret")); !errors.Is(err, realm.ErrBadCredentials) {
+				t.Errorf("old password: %v", err)
+			}
+		})
+	}
 }
 
 func TestAPasswordChangedElsewhereStopsTheWrite(t *testing.T) {
@@ -248,27 +254,31 @@ func TestANodeThatCannotKnowSaysSo(t *testing.T) {
 }
 
 func TestUnknownTokensAreUnknownOnlyAfterAConfirmedRead(t *testing.T) {
-	bothWays(t, func(t *testing.T, authenticate authenticate) {
-		other := newCluster(t, 1, newClock().now, nil)
-		other.putUser("joe", "secret")
-		foreign := other.nodes[0].mustIssue("joe", "secret")
-		n := newCluster(t, 1, newClock().now, nil).nodes[0]
-		if _, err := authenticate(n, t.Context(), bearer(foreign.AccessToken)); !errors.Is(err, token.ErrUnknown) {
-			t.Errorf("got %v", err)
-		}
-		if got := n.confirmations.Load(); got != 1 {
-			t.Errorf("%d reads confirmed, want 1", got)
-		}
-	})
+	for way, authenticate := range bothWays() {
+		t.Run(way, func(t *testing.T) {
+			other := newCluster(t, 1, newClock().now, nil)
+			other.putUser("joe", "secret")
+			foreign := other.nodes[0].mustIssue("joe", "secret")
+			n := newCluster(t, 1, newClock().now, nil).nodes[0]
+			if _, err := authenticate(n, t.Context(), bearer(foreign.AccessToken)); !errors.Is(err, token.ErrUnknown) {
+				t.Errorf("got %v", err)
+			}
+			if got := n.confirmations.Load(); got != 1 {
+				t.Errorf("%d reads confirmed, want 1", got)
+			}
+		})
+	}
 }
 
 func TestWithoutCredentials(t *testing.T) {
-	bothWays(t, func(t *testing.T, authenticate authenticate) {
-		n := newCluster(t, 1, newClock().now, nil).nodes[0]
-		if _, err := authenticate(n, t.Context(), token.Credentials{}); !errors.Is(err, token.ErrNoCredentials) {
-			t.Errorf("got %v", err)
-		}
-	})
+	for way, authenticate := range bothWays() {
+		t.Run(way, func(t *testing.T) {
+			n := newCluster(t, 1, newClock().now, nil).nodes[0]
+			if _, err := authenticate(n, t.Context(), token.Credentials{}); !errors.Is(err, token.ErrNoCredentials) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
 }
 
 func TestSwitchedOff(t *testing.T) {

@@ -65,9 +65,9 @@ type testNode struct {
 }
 
 // newCluster starts nodes with the settings that edit makes of the usual ones.
-func newCluster(t testing.TB, nodes int, now func() time.Time, edit func(*token.Config)) *testCluster {
-	t.Helper()
-	c := &testCluster{t: t, now: now}
+func newCluster(tb testing.TB, nodes int, now func() time.Time, edit func(*token.Config)) *testCluster {
+	tb.Helper()
+	c := &testCluster{t: tb, now: now}
 	for range nodes {
 		c.add(edit)
 	}

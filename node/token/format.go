@@ -64,11 +64,18 @@ func read(p prefix, written realm.Secret) (s secret, t text, ok bool) {
 	return s, t, true
 }
 
+// checksum is the CRC-32 of prefix and secret. It goes by the table because
+// hash/crc32's own update would move its input to the heap, at the price of the
+// whole sum.
 func (s *secret) checksum(p prefix) uint32 {
-	var sealed [prefixBytes + secretBytes]byte
-	copy(sealed[:], p)
-	copy(sealed[prefixBytes:], s[:])
-	return crc32.ChecksumIEEE(sealed[:])
+	crc := ^uint32(0)
+	for _, b := range [...]byte{p[0], p[1], p[2], p[3]} {
+		crc = crc32.IEEETable[byte(crc)^b] ^ crc>>8
+	}
+	for _, b := range s {
+		crc = crc32.IEEETable[byte(crc)^b] ^ crc>>8
+	}
+	return ^crc
 }
 
 // digest is the name of the token on the log and in the state.

@@ -25,53 +25,63 @@ func TestInvalidateCounts(t *testing.T) {
 	}{
 		"access token, then again": {
 			[]func(token.Pair) token.InvalidateRequest{byAccess, byAccess},
-			[]counts{{1, 0}, {0, 1}}, 2,
+			[]counts{{1, 0}, {0, 1}},
+			2,
 		},
 		"refresh token, then again": {
 			[]func(token.Pair) token.InvalidateRequest{byRefresh, byRefresh},
-			[]counts{{1, 0}, {0, 1}}, 2,
+			[]counts{{1, 0}, {0, 1}},
+			2,
 		},
 		"the two are independent": {
 			[]func(token.Pair) token.InvalidateRequest{byAccess, byRefresh},
-			[]counts{{1, 0}, {1, 0}}, 2,
+			[]counts{{1, 0}, {1, 0}},
+			2,
 		},
 		"by username": {
 			[]func(token.Pair) token.InvalidateRequest{byUser, byUser},
-			[]counts{{2, 0}, {0, 0}}, 2,
+			[]counts{{2, 0}, {0, 0}},
+			2,
 		},
 		"by username after the access token": {
 			[]func(token.Pair) token.InvalidateRequest{byAccess, byUser},
-			[]counts{{1, 0}, {1, 1}}, 2,
+			[]counts{{1, 0}, {1, 1}},
+			2,
 		},
 		"by realm": {
 			[]func(token.Pair) token.InvalidateRequest{
 				func(token.Pair) token.InvalidateRequest { return token.InvalidateRequest{Realm: fsm.RealmNative} },
 			},
-			[]counts{{2, 0}}, 1,
+			[]counts{{2, 0}},
+			1,
 		},
 		"by both, one of them another": {
 			[]func(token.Pair) token.InvalidateRequest{func(token.Pair) token.InvalidateRequest {
 				return token.InvalidateRequest{Realm: "default_file", Username: "joe"}
 			}},
-			[]counts{{0, 0}}, 1,
+			[]counts{{0, 0}},
+			1,
 		},
 		"access token as refresh token": {
 			[]func(token.Pair) token.InvalidateRequest{func(p token.Pair) token.InvalidateRequest {
 				return token.InvalidateRequest{RefreshToken: p.AccessToken}
 			}},
-			[]counts{{0, 0}}, 0,
+			[]counts{{0, 0}},
+			0,
 		},
 		"refresh token as access token": {
 			[]func(token.Pair) token.InvalidateRequest{func(p token.Pair) token.InvalidateRequest {
 				return token.InvalidateRequest{Token: p.RefreshToken}
 			}},
-			[]counts{{0, 0}}, 0,
+			[]counts{{0, 0}},
+			0,
 		},
 		"malformed": {
 			[]func(token.Pair) token.InvalidateRequest{func(token.Pair) token.InvalidateRequest {
 				return token.InvalidateRequest{Token: realm.NewSecret("Zm9v")}
 			}},
-			[]counts{{0, 0}}, 0,
+			[]counts{{0, 0}},
+			0,
 		},
 		"unknown": { // well-formed: only the log can tell
 			[]func(token.Pair) token.InvalidateRequest{func(token.Pair) token.InvalidateRequest {
@@ -79,7 +89,8 @@ func TestInvalidateCounts(t *testing.T) {
 					Token: realm.NewSecret("jat_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9zejLG"),
 				}
 			}},
-			[]counts{{0, 0}}, 1,
+			[]counts{{0, 0}},
+			1,
 		},
 	}
 	for name, tc := range cases {

@@ -21,7 +21,7 @@ const (
 	GrantRefreshToken      GrantType = "refresh_token"
 )
 
-// ErrGrantType: the grant type is not one that Issue knows.
+// ErrGrantType means that the grant type is not one that Issue knows.
 var ErrGrantType = errors.New("unsupported grant type")
 
 // IssueRequest asks for tokens.

@@ -44,6 +44,7 @@ type model struct {
 var modelUsers = []string{"ann", "bob"}
 
 func newModel(t *testing.T) *model {
+	t.Helper()
 	m := &model{clock: newClock()}
 	m.cluster = newCluster(t, 3, m.clock.now, nil)
 	for _, user := range modelUsers {

@@ -221,6 +221,7 @@ func TestManyRefreshesAtOnceYieldOnePair(t *testing.T) {
 
 func TestRefusedRefreshes(t *testing.T) {
 	type story struct {
+		t       *testing.T
 		clock   *clock
 		cluster *testCluster
 		n       *testNode
@@ -228,65 +229,65 @@ func TestRefusedRefreshes(t *testing.T) {
 		pair    token.Pair
 	}
 	cases := map[string]struct {
-		act  func(*testing.T, *story) error
+		act  func(*story) error
 		want fsm.Reason
 	}{
-		"malformed": {func(t *testing.T, s *story) error {
-			_, err := s.n.Refresh(t.Context(), s.joe, realm.NewSecret("46ToAxYzNUdPZWdYOFRQcWhjeHR3NWpvTmVB"))
+		"malformed": {func(s *story) error {
+			_, err := s.n.Refresh(s.t.Context(), s.joe, realm.NewSecret("46ToAxYzNUdPZWdYOFRQcWhjeHR3NWpvTmVB"))
 			return err
 		}, fsm.UnknownToken},
-		"an access token": {func(t *testing.T, s *story) error {
-			_, err := s.n.Refresh(t.Context(), s.joe, s.pair.AccessToken)
+		"an access token": {func(s *story) error {
+			_, err := s.n.Refresh(s.t.Context(), s.joe, s.pair.AccessToken)
 			return err
 		}, fsm.UnknownToken},
-		"another cluster's": {func(t *testing.T, s *story) error {
+		"another cluster's": {func(s *story) error {
 			other := newCluster(t, 1, s.clock.now, nil)
 			other.putUser("joe", "secret")
-			_, err := s.n.Refresh(t.Context(), s.joe, other.nodes[0].mustIssue("joe", "secret").RefreshToken)
+			_, err := s.n.Refresh(s.t.Context(), s.joe, other.nodes[0].mustIssue("joe", "secret").RefreshToken)
 			return err
 		}, fsm.UnknownToken},
-		"another client": {func(t *testing.T, s *story) error {
+		"another client": {func(s *story) error {
 			s.cluster.putUser("eve", "eve")
-			_, err := s.n.Refresh(t.Context(), s.n.mustLogIn("eve", "eve"), s.pair.RefreshToken)
-			if _, own := s.n.Refresh(t.Context(), s.joe, s.pair.RefreshToken); own != nil {
-				t.Errorf("the attempt consumed it: %v", own)
+			_, err := s.n.Refresh(s.t.Context(), s.n.mustLogIn("eve", "eve"), s.pair.RefreshToken)
+			if _, own := s.n.Refresh(s.t.Context(), s.joe, s.pair.RefreshToken); own != nil {
+				s.t.Errorf("the attempt consumed it: %v", own)
 			}
 			return err
 		}, fsm.NotCreatingClient},
-		"invalidated": {func(t *testing.T, s *story) error {
-			_, err := s.n.Invalidate(t.Context(), s.joe, token.InvalidateRequest{RefreshToken: s.pair.RefreshToken})
+		"invalidated": {func(s *story) error {
+			_, err := s.n.Invalidate(s.t.Context(), s.joe, token.InvalidateRequest{RefreshToken: s.pair.RefreshToken})
 			if err != nil {
-				t.Fatal(err)
+				s.t.Fatal(err)
 			}
-			_, err = s.n.Refresh(t.Context(), s.joe, s.pair.RefreshToken)
+			_, err = s.n.Refresh(s.t.Context(), s.joe, s.pair.RefreshToken)
 			return err
 		}, fsm.TokenInvalidated},
-		"expired": {func(t *testing.T, s *story) error {
+		"expired": {func(s *story) error {
 			s.clock.advance(refreshLifetime + time.Millisecond)
-			_, err := s.n.Refresh(t.Context(), s.joe, s.pair.RefreshToken)
+			_, err := s.n.Refresh(s.t.Context(), s.joe, s.pair.RefreshToken)
 			return err
 		}, fsm.RefreshExpired},
-		"reused after the window": {func(t *testing.T, s *story) error {
-			successor, err := s.n.Refresh(t.Context(), s.joe, s.pair.RefreshToken)
+		"reused after the window": {func(s *story) error {
+			successor, err := s.n.Refresh(s.t.Context(), s.joe, s.pair.RefreshToken)
 			if err != nil {
-				t.Fatal(err)
+				s.t.Fatal(err)
 			}
 			s.clock.advance(refreshWindow + time.Millisecond)
-			_, err = s.n.Refresh(t.Context(), s.joe, s.pair.RefreshToken)
-			if _, dead := s.n.Authenticate(t.Context(), bearer(successor.AccessToken)); !errors.Is(dead, token.ErrExpired) {
-				t.Errorf("the family lives on: %v", dead)
+			_, err = s.n.Refresh(s.t.Context(), s.joe, s.pair.RefreshToken)
+			if _, dead := s.n.Authenticate(s.t.Context(), bearer(successor.AccessToken)); !errors.Is(dead, token.ErrExpired) {
+				s.t.Errorf("the family lives on: %v", dead)
 			}
 			return err
 		}, fsm.Reused},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			s := &story{clock: newClock()}
+			s := &story{t: t, clock: newClock()}
 			s.cluster = newCluster(t, 1, s.clock.now, nil)
 			s.cluster.putUser("joe", "secret")
 			s.n = s.cluster.nodes[0]
 			s.pair, s.joe = s.n.mustIssue("joe", "secret"), s.n.mustLogIn("joe", "secret")
-			if err := tc.act(t, s); reasonOf(err) != tc.want {
+			if err := tc.act(s); reasonOf(err) != tc.want {
 				t.Errorf("got %v, want reason %d", err, tc.want)
 			}
 		})

@@ -17,7 +17,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 flags=(-json "$PWD/bench.json")
 if [[ ${1:-} == --quick ]]; then
   shift
-  flags=(-rounds 1 -duration 1s -warmup 200ms -connections 1,64 -verdict=false)
+  flags=(-rounds 1 -duration 1s -warmup 200ms -connections "1,64" -verdict=false)
 elif [[ ${1:-} == -h || ${1:-} == --help ]]; then
   sed -nE '2,/^set/{/^#/s/^# ?//p}' "${BASH_SOURCE[0]}"
   exit 0
@@ -27,7 +27,8 @@ work=$(mktemp -d -p "${TMPDIR:-/var/tmp}" jeton-bench-XXXXXX)
 dev=''
 finish() {
   if [[ -n $dev ]]; then
-    kill "$dev" 2>/dev/null && wait "$dev" || true
+    kill "$dev" 2>/dev/null || true
+    wait "$dev" || true
   fi
   rm -rf "$work"
 }

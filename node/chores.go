@@ -1,0 +1,188 @@
+package node
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"jeton/fsm"
+)
+
+const (
+	// choreInterval is how often the standing duties are looked at.
+	choreInterval = time.Second
+	// choreTimeout bounds one duty.
+	choreTimeout = 30 * time.Second
+	// collectBatch is how many expired pairs one command removes: enough to keep
+	// up, and short enough not to hold up the commands behind it.
+	collectBatch = 4096
+	// filesInterval is how often the files of certificates and users are looked at.
+	filesInterval = 5 * time.Second
+	// expiryWarning is how long before its end a certificate is complained about.
+	expiryWarning = 30 * 24 * time.Hour
+	// minSnapshotBytes keeps a small state from being written again and again.
+	minSnapshotBytes = 64 << 20
+)
+
+// every runs a duty now and then until ctx ends. A duty that fails is logged and
+// tried again.
+func (n *Node) every(ctx context.Context, interval time.Duration, name string, duty func(context.Context) error) {
+	n.background.Go(func() {
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			attempt, cancel := context.WithTimeout(ctx, choreTimeout)
+			err := duty(attempt)
+			cancel()
+			if err != nil && ctx.Err() == nil {
+				n.log.Warn("a standing duty failed and will be tried again", "duty", name, "error", err)
+			}
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+}
+
+// startChores begins the standing duties of this node.
+func (n *Node) startChores(ctx context.Context) {
+	n.every(ctx, choreInterval, "initialize the cluster", n.initializeCluster)
+	n.every(ctx, n.config.Token.DeleteInterval, "collect expired tokens", n.collectExpired)
+	n.every(ctx, n.config.Raft.SnapshotInterval, "snapshot", n.snapshotIfDue)
+	n.every(ctx, filesInterval, "reload certificates", func(context.Context) error { return n.ReloadCertificates() })
+	n.every(ctx, filesInterval, "reload the file realm", n.reloadFileRealm)
+}
+
+// initializeCluster is the first leader's duty: the cluster gets its id, and the
+// user elastic its password. Every node checks that it has the cluster's key.
+func (n *Node) initializeCluster(ctx context.Context) error {
+	if n.initialized.Load() || !n.member.Load() {
+		return nil
+	}
+	_, check, ok := n.replica.state.Cluster()
+	if !ok {
+		if !n.replica.leads() {
+			return nil
+		}
+		return n.proposeInitialize(ctx)
+	}
+	if check != n.keyCheck {
+		n.fail(errors.New("this node's cluster key is not the cluster's: refreshed tokens would differ from node to node. Copy the file named by xpack.security.authc.token.key_path from another node and start again"))
+		return nil
+	}
+	if err := n.ensureBootstrapPassword(ctx); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (n *Node) proposeInitialize(ctx context.Context) error {
+	c := fsm.Initialize{KeyCheck: n.keyCheck}
+	_, _ = rand.Read(c.ClusterID[:]) // never fails
+	if _, err := n.Propose(ctx, c); err != nil {
+		return fmt.Errorf("give the cluster its identity: %w", err)
+	}
+	return nil
+}
+
+// ensureBootstrapPassword lets the leader set the password of elastic once. The
+// others wait until it is there.
+func (n *Node) ensureBootstrapPassword(ctx context.Context) error {
+	if user, ok := n.replica.state.User(fsm.RealmReserved, "elastic"); ok && user.Verifier != "" {
+		n.initialized.Store(true)
+		return nil
+	}
+	if !n.replica.leads() {
+		return nil
+	}
+	generated, set, err := n.users.EnsureBootstrapPassword(ctx, n.config.BootstrapPassword)
+	if err != nil {
+		return fmt.Errorf("set the password of elastic: %w", err)
+	}
+	if set && !generated.IsZero() {
+		_, _ = fmt.Fprintf(n.stdout, "\nPassword of the user elastic (printed this once; set your own with POST /_security/user/elastic/_password):\n  %s\n\n", generated.Expose())
+	}
+	return nil
+}
+
+// collectExpired is the leader's duty to forget pairs that can no longer matter.
+func (n *Node) collectExpired(ctx context.Context) error {
+	for n.initialized.Load() && n.replica.leads() {
+		outcome, err := n.Propose(ctx, fsm.CollectExpired{Limit: collectBatch})
+		if err != nil {
+			return fmt.Errorf("collect expired tokens: %w", err)
+		}
+		if outcome.Collected < collectBatch {
+			return nil
+		}
+	}
+	return nil
+}
+
+// snapshotIfDue takes a snapshot when the log since the last one is about as
+// large as the state: so the cost of snapshots stays in proportion to that of
+// the writes, however large the state is.
+func (n *Node) snapshotIfDue(ctx context.Context) error {
+	_, stateBytes := n.replica.state.Size()
+	since := n.replica.meter.logged.Load()
+	threshold := max(minSnapshotBytes, uint64(stateBytes))
+	if since < threshold {
+		return nil
+	}
+	err := await(ctx, n.replica.raft.Snapshot())
+	if err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		return fmt.Errorf("take a snapshot: %w", err)
+	}
+	n.replica.meter.logged.Add(-since)
+	n.log.Info("snapshot taken", "log_bytes_since_last", since, "state_bytes", stateBytes)
+	return nil
+}
+
+// ReloadCertificates looks whether the certificate files have changed, and uses
+// the new ones for every connection from then on. After an error the old ones stay
+// in use. It goes on by itself every few seconds.
+func (n *Node) ReloadCertificates() error {
+	var problems []error
+	for _, reloader := range n.certificates {
+		changed, err := reloader.Poll()
+		if err != nil {
+			problems = append(problems, err)
+		}
+		if changed {
+			// Pooled connections were authenticated by the old certificate.
+			n.service.CloseStreams()
+			n.peers.CloseIdle()
+			n.log.Info("certificates reloaded")
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (n *Node) reloadFileRealm(context.Context) error {
+	changed, err := n.realms.Reload()
+	if err != nil {
+		return fmt.Errorf("the file realm keeps its former users: %w", err)
+	}
+	if changed {
+		n.log.Info("users of the file realm reloaded")
+	}
+	return nil
+}
+
+// keyCheckOf is a fingerprint of the cluster key that tells nothing about it.
+func keyCheckOf(clusterKey []byte) (check [32]byte, err error) {
+	derived, err := hkdf.Key(sha256.New, clusterKey, nil, "jeton cluster key check v1", len(check))
+	if err != nil {
+		return check, fmt.Errorf("derive the check of the cluster key: %w", err)
+	}
+	copy(check[:], derived)
+	return check, nil
+}

@@ -1,0 +1,187 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"jeton/cluster"
+	"jeton/node/realm"
+)
+
+const (
+	// roundTimeout bounds one round of questions; a round that failed is repeated
+	// until the readers lose patience.
+	roundTimeout = 2 * time.Second
+	// hedgeDelay is how long the voters asked first may take before the others
+	// are asked too. In health the answer of a bare quorum is enough, and every
+	// question saved is capacity for requests.
+	hedgeDelay = 5 * time.Millisecond
+)
+
+// errNoQuorum says that no majority of voters agreed on a term with its leader.
+var errNoQuorum = errors.New("no majority of the voters confirms a leader")
+
+// electorate is what a round of questions needs of the running member. Its
+// methods may be called concurrently.
+type electorate interface {
+	// confirmSelf is this node's own answer.
+	confirmSelf() cluster.Confirmation
+	// voters returns the voters of the configuration this node has, itself
+	// included if it votes, the leader first if it is known.
+	voters() []voter
+	// ask puts the question to one voter. The answer was made after the call; done
+	// is called exactly once and does not block.
+	ask(v voter, done func(cluster.Confirmation, error))
+	// waitApplied returns when the state includes the command entry at index.
+	waitApplied(ctx context.Context, index uint64) error
+	// leaderTime takes note of the leader's clock.
+	leaderTime(unixMilli int64)
+}
+
+// confirmer proves that this node may answer from its own state: see DESIGN.md,
+// "Confirmed reads". All reads that arrive while a round is in flight share the
+// next one, which begins after the last of them arrived.
+type confirmer struct {
+	electorate electorate
+
+	mu      sync.Mutex
+	next    *round // collects readers; not begun
+	running bool
+	closed  bool
+	idle    sync.WaitGroup
+}
+
+// round is one proof shared by the readers that arrived before it began.
+type round struct {
+	done  chan struct{}
+	index uint64 // valid if err is nil
+	err   error
+}
+
+// ConfirmRead returns nil once the state of this node includes everything that
+// was acknowledged anywhere before the call. It retries until ctx ends and then
+// returns [realm.ErrUnavailable]. May be called concurrently.
+func (c *confirmer) ConfirmRead(ctx context.Context) error {
+	for delay := retryDelay; ; delay = min(2*delay, maxRetryDelay) {
+		r, err := c.join()
+		if err != nil {
+			return err
+		}
+		select {
+		case <-r.done:
+		case <-ctx.Done():
+			return fmt.Errorf("confirm read: %w: %w", realm.ErrUnavailable, ctx.Err())
+		}
+		if err = r.err; err == nil {
+			if err = c.electorate.waitApplied(ctx, r.index); err == nil {
+				return nil
+			}
+		}
+		timer := time.NewTimer(delay)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("confirm read: %w: %w", realm.ErrUnavailable, err)
+		}
+	}
+}
+
+// join returns the round that begins next.
+func (c *confirmer) join() (*round, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, fmt.Errorf("confirm read: %w: the node is shutting down", realm.ErrUnavailable)
+	}
+	if c.next == nil {
+		c.next = &round{done: make(chan struct{})}
+	}
+	joined := c.next
+	if !c.running {
+		c.running = true
+		c.idle.Go(c.run)
+	}
+	return joined, nil
+}
+
+// run holds rounds until nobody waits for one.
+func (c *confirmer) run() {
+	for {
+		c.mu.Lock()
+		current := c.next
+		c.next = nil
+		if current == nil {
+			c.running = false
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		current.index, current.err = c.hold()
+		close(current.done)
+	}
+}
+
+func (c *confirmer) close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.idle.Wait()
+}
+
+// reply is what became of one question.
+type reply struct {
+	answer cluster.Confirmation
+	err    error
+}
+
+// hold puts the question to the voters and returns the index up to which the
+// state must be applied.
+func (c *confirmer) hold() (uint64, error) {
+	voters := c.electorate.voters()
+	poll := newPoll(voters)
+	if index, ok := poll.count(c.electorate.confirmSelf()); ok {
+		return index, nil
+	}
+	replies := make(chan reply, len(voters))
+	asked, open := 0, 0
+	ask := func(n int) {
+		for ; asked < len(voters) && n > 0; asked++ {
+			if voters[asked].self {
+				continue
+			}
+			n--
+			open++
+			c.electorate.ask(voters[asked], func(answer cluster.Confirmation, err error) { replies <- reply{answer, err} })
+		}
+	}
+	ask(poll.missing())
+	patience := time.NewTimer(hedgeDelay)
+	defer patience.Stop()
+	for open > 0 {
+		select {
+		case r := <-replies:
+			open--
+			if r.err != nil {
+				break
+			}
+			if index, ok := poll.count(r.answer); ok {
+				c.electorate.leaderTime(poll.leader.NowUnixMilli)
+				return index, nil
+			}
+		case <-patience.C:
+			if asked == len(voters) {
+				return 0, errNoQuorum
+			}
+			ask(len(voters))
+			patience.Reset(roundTimeout)
+		}
+		if open == 0 {
+			ask(len(voters))
+		}
+	}
+	return 0, errNoQuorum
+}

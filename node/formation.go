@@ -1,0 +1,224 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"jeton/cluster"
+)
+
+const (
+	// formationInterval paces the attempts to become a member.
+	formationInterval = 250 * time.Millisecond
+	// watchInterval paces the look for moved peers once this node is a member.
+	watchInterval = time.Second
+	// statusTimeout bounds one question to one seed host.
+	statusTimeout = 2 * time.Second
+	// joinTimeout bounds one request to become a member.
+	joinTimeout = 10 * time.Second
+	// waitingLogInterval is how often an operator is told what a node waits for.
+	waitingLogInterval = 10 * time.Second
+)
+
+// addressBook knows where members are, by what they said of themselves. It goes
+// before raft's configuration, so that members find each other again even when
+// the addresses of all have changed. Safe for concurrent use.
+type addressBook struct {
+	mu   sync.RWMutex
+	byID map[raft.ServerID]raft.ServerAddress
+}
+
+func newAddressBook() *addressBook {
+	return &addressBook{byID: map[raft.ServerID]raft.ServerAddress{}}
+}
+
+func (b *addressBook) note(peers []cluster.Status) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, peer := range peers {
+		b.byID[peer.ServerID] = peer.TransportAddress
+	}
+}
+
+// addressOf returns the address of a member, empty if it has not been heard of.
+func (b *addressBook) addressOf(id raft.ServerID) raft.ServerAddress {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.byID[id]
+}
+
+// keepMembership makes this node a member of its cluster, starting one if that
+// falls to it, and keeps its address in the configuration right.
+func (n *Node) keepMembership(ctx context.Context) {
+	var said string
+	var saidAt time.Time
+	for {
+		interval := formationInterval
+		reason, err := n.stepMembership(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			reason = err.Error()
+		case reason == "":
+			interval = watchInterval
+		}
+		if reason != "" && (reason != said || time.Since(saidAt) > waitingLogInterval) {
+			n.log.Info("not a member of the cluster yet", "reason", reason)
+			said, saidAt = reason, time.Now()
+		}
+		timer := time.NewTimer(interval)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// stepMembership does the next thing towards full membership. It returns what is
+// missing, empty if nothing is.
+func (n *Node) stepMembership(ctx context.Context) (reason string, err error) {
+	servers := n.replica.servers()
+	if len(servers) == 0 {
+		return n.firstStart(ctx)
+	}
+	if address, _ := n.replica.raft.LeaderWithID(); address == "" {
+		n.addresses.note(n.discover(ctx))
+	}
+	for _, server := range servers {
+		if server.ID == n.replica.id {
+			return n.settle(ctx, server)
+		}
+	}
+	return "this node was removed from the cluster; to join again, stop it, empty its path.data and start it", nil
+}
+
+// settle brings a member's own entry of the configuration up to date: its
+// address after a move, its vote once it has caught up.
+func (n *Node) settle(ctx context.Context, self raft.Server) (reason string, err error) {
+	address := raft.ServerAddress(n.config.Transport.PublishAddress())
+	if self.Address == address && self.Suffrage == raft.Voter {
+		if !n.member.Swap(true) {
+			n.log.Info("member of the cluster", "server_id", self.ID, "address", address)
+		}
+		return "", nil
+	}
+	if self.Suffrage != raft.Voter {
+		// Caught up is who can confirm a read.
+		confirm, cancel := context.WithTimeout(ctx, statusTimeout)
+		defer cancel()
+		if err := n.confirmer.ConfirmRead(confirm); err != nil {
+			return "catching up with the leader before asking for a vote", nil //nolint:nilerr // the reason is the answer
+		}
+	}
+	return "", n.askToJoin(ctx, n.knownAddresses(), true)
+}
+
+// firstStart decides how a node without state becomes a member.
+func (n *Node) firstStart(ctx context.Context) (reason string, err error) {
+	peers := n.discover(ctx)
+	n.addresses.note(peers)
+	self := n.status()
+	decision := cluster.FirstStart{Self: self, InitialMasterNodes: n.config.Discovery.InitialMasterNodes, Peers: peers}.Decide()
+	switch {
+	case len(decision.Bootstrap) > 0:
+		n.log.Info("bootstrapping", "reason", decision.Reason)
+		if err := n.replica.raft.BootstrapCluster(raft.Configuration{Servers: decision.Bootstrap}).Error(); err != nil {
+			return "", fmt.Errorf("bootstrap: %w", err)
+		}
+		return "", nil
+	case len(decision.Join) > 0:
+		return decision.Reason, n.askToJoin(ctx, decision.Join, false)
+	default:
+		return decision.Reason, nil
+	}
+}
+
+// discover asks all seed hosts who they are, and returns who answered.
+func (n *Node) discover(ctx context.Context) []cluster.Status {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	return n.askStatus(ctx, n.config.Discovery.SeedHosts)
+}
+
+func (n *Node) askStatus(ctx context.Context, addresses []string) []cluster.Status {
+	var asking sync.WaitGroup
+	answers := make([]*cluster.Status, len(addresses))
+	for i, address := range addresses {
+		asking.Go(func() {
+			if status, err := n.peers.Status(ctx, raft.ServerAddress(address)); err == nil {
+				answers[i] = &status
+			} else {
+				n.log.Debug("a node did not answer", "address", address, "error", err)
+			}
+		})
+	}
+	asking.Wait()
+	found := make([]cluster.Status, 0, len(answers))
+	for _, answer := range answers {
+		if answer != nil {
+			found = append(found, *answer)
+		}
+	}
+	return found
+}
+
+// askToJoin asks for membership, following hints to the leader.
+func (n *Node) askToJoin(ctx context.Context, via []raft.ServerAddress, voter bool) error {
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	request := cluster.JoinRequest{
+		ID:      n.replica.id,
+		Address: raft.ServerAddress(n.config.Transport.PublishAddress()),
+		Voter:   voter,
+	}
+	if n.replica.leads() {
+		return peerHandler{n}.Join(ctx, request)
+	}
+	var problems []error
+	asked := map[raft.ServerAddress]bool{request.Address: true}
+	for len(via) > 0 {
+		address := via[0]
+		via = via[1:]
+		if address == "" || asked[address] {
+			continue
+		}
+		asked[address] = true
+		err := n.peers.Join(ctx, address, request)
+		if err == nil {
+			return nil
+		}
+		if hint, ok := errors.AsType[*cluster.NotLeaderError](err); ok {
+			via = append([]raft.ServerAddress{hint.Leader}, via...)
+			continue
+		}
+		problems = append(problems, err)
+	}
+	if len(problems) == 0 {
+		return errors.New("join: no node that was asked knows the leader")
+	}
+	return fmt.Errorf("join: %w", errors.Join(problems...))
+}
+
+// knownAddresses returns where the leader might be or be known.
+func (n *Node) knownAddresses() []raft.ServerAddress {
+	leader, _ := n.replica.raft.LeaderWithID()
+	known := []raft.ServerAddress{leader}
+	for _, server := range n.replica.servers() {
+		if moved := n.addresses.addressOf(server.ID); moved != "" {
+			known = append(known, moved)
+		}
+		known = append(known, server.Address)
+	}
+	for _, seed := range n.config.Discovery.SeedHosts {
+		known = append(known, raft.ServerAddress(seed))
+	}
+	return known
+}

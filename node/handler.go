@@ -1,0 +1,89 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/raft"
+
+	"jeton/cluster"
+	"jeton/fsm"
+	"jeton/node/realm"
+)
+
+// peerHandler answers what other nodes ask. It implements cluster.Handler.
+type peerHandler struct{ n *Node }
+
+// Propose appends the commands of a peer. Each is decoded first: a newer or
+// broken peer must not put an entry on the log that stops the cluster.
+func (h peerHandler) Propose(ctx context.Context, commands [][]byte) ([][]byte, error) {
+	r := h.n.replica
+	if !r.leads() {
+		return nil, h.notLeader()
+	}
+	for _, command := range commands {
+		if _, err := fsm.DecodeCommand(command); err != nil {
+			return nil, fmt.Errorf("%w: this node cannot read the command: %w", cluster.ErrRefused, err)
+		}
+	}
+	outcomes, err := h.n.proposer.ProposeForwarded(ctx, commands)
+	switch {
+	case errors.Is(err, realm.ErrOverloaded):
+		return nil, fmt.Errorf("%w: %w", cluster.ErrOverloaded, err)
+	case errors.Is(err, errNotLeader):
+		return nil, h.notLeader()
+	}
+	return outcomes, err
+}
+
+func (h peerHandler) notLeader() error {
+	address, _ := h.n.replica.raft.LeaderWithID()
+	return &cluster.NotLeaderError{Leader: address}
+}
+
+// Confirm answers the question of a confirmed read. It does not block.
+func (h peerHandler) Confirm() cluster.Confirmation { return h.n.replica.confirmSelf() }
+
+// Join makes the sender a member, or takes note of its new address.
+func (h peerHandler) Join(ctx context.Context, request cluster.JoinRequest) error {
+	suffrage, err := h.n.membership.AddOrUpdate(ctx, request.ID, request.Address, request.Voter)
+	if err != nil {
+		return fmt.Errorf("join: %w", err)
+	}
+	h.n.log.Info("member added or updated", "peer", request.Name, "server_id", request.ID, "address", request.Address, "suffrage", suffrage)
+	return nil
+}
+
+// Leave removes a member.
+func (h peerHandler) Leave(ctx context.Context, id raft.ServerID) error {
+	if err := h.n.membership.Remove(ctx, id); err != nil {
+		return fmt.Errorf("leave: %w", err)
+	}
+	h.n.log.Info("member removed", "server_id", id)
+	return nil
+}
+
+// Status describes this node.
+func (h peerHandler) Status(context.Context) (cluster.Status, error) { return h.n.status(), nil }
+
+func (n *Node) status() cluster.Status {
+	r := n.replica
+	_, leader := r.raft.LeaderWithID()
+	id, _, _ := r.state.Cluster()
+	return cluster.Status{
+		ServerID:         r.id,
+		Name:             n.config.NodeName,
+		ClusterName:      n.config.ClusterName,
+		ClusterID:        id,
+		TransportAddress: raft.ServerAddress(n.config.Transport.PublishAddress()),
+		HTTPAddress:      n.config.HTTP.PublishAddress(),
+		Version:          n.version,
+		Bootstrapped:     r.raft.LastIndex() > 0 || len(r.servers()) > 0,
+		State:            r.raft.State().String(),
+		Term:             r.raft.CurrentTerm(),
+		Applied:          r.state.Applied(),
+		LeaderID:         leader,
+		KeyCheck:         n.keyCheck,
+	}
+}

@@ -1,0 +1,160 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"jeton/cluster"
+	"jeton/node/certs"
+	"jeton/node/config"
+	"jeton/node/realm"
+	"jeton/node/token"
+)
+
+// Options is what [Open] needs.
+type Options struct {
+	Config  *config.Config // validated
+	Logger  hclog.Logger
+	Stdout  io.Writer // where a generated password is printed, once; nil: nowhere
+	Version string    // of the program, for people
+}
+
+// Node is one running member of the cluster. Its exported methods may be called
+// concurrently.
+type Node struct {
+	config  *config.Config
+	log     hclog.Logger
+	stdout  io.Writer
+	version string
+
+	dir          *dataDir
+	transportTLS *certs.Reloader
+	httpTLS      *certs.Reloader // nil: plain HTTP
+	certificates []*certs.Reloader
+	clusterKey   []byte
+	keyCheck     [32]byte
+
+	addresses  *addressBook
+	peers      *cluster.Client
+	service    *cluster.Service
+	replica    *replica
+	membership *cluster.Membership
+	proposer   *proposer
+	confirmer  *confirmer
+
+	realms    *realm.Chain
+	users     *realm.Users
+	tokens    *token.Service
+	http      *http.Server
+	readiness readiness
+
+	member      atomic.Bool // this node is in the cluster's configuration
+	initialized atomic.Bool // the cluster has its identity, elastic a password
+	draining    atomic.Bool // readiness is off
+
+	background sync.WaitGroup // ends with the context of openBackground
+	serving    sync.WaitGroup // ends with the listeners
+	closers    []closer
+	closing    sync.Once
+	closeErr   error
+	failed     chan error // buffered: the first reason to end
+	closed     chan struct{}
+}
+
+// closer undoes one step of Open.
+type closer struct {
+	what string
+	do   func() error
+}
+
+// Open starts a member: it returns when the node listens, which is before it is
+// ready (see Ready). The steps are in the order in which they depend on each
+// other; Close undoes them in reverse.
+func Open(ctx context.Context, o Options) (*Node, error) {
+	n := &Node{
+		config: o.Config, log: o.Logger, stdout: o.Stdout, version: o.Version,
+		failed: make(chan error, 1), closed: make(chan struct{}), addresses: newAddressBook(),
+	}
+	if n.stdout == nil {
+		n.stdout = io.Discard
+	}
+	for _, step := range []func(context.Context) error{
+		n.openDataDir,
+		n.openSecrets,
+		n.openReplica,
+		n.openServices,
+		n.openHTTP,
+		n.openBackground,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, n.Close())
+		}
+	}
+	return n, nil
+}
+
+func (n *Node) onClose(what string, do func() error) {
+	n.closers = append(n.closers, closer{what, do})
+}
+
+func (n *Node) openDataDir(context.Context) error {
+	dir, err := openDataDir(n.config.DataPath, n.config.ClusterName, n.config.NodeName)
+	if err != nil {
+		return err
+	}
+	n.dir = dir
+	n.onClose("data folder", dir.close)
+	return nil
+}
+
+// openSecrets reads certificates and the cluster key, and refuses what peers
+// would refuse.
+func (n *Node) openSecrets(context.Context) error {
+	self := certs.Identity{Cluster: n.config.ClusterName, Node: n.config.NodeName}
+	transport, err := certs.NewTransport(n.config.Transport.TLS.Files, self, time.Now)
+	if err != nil {
+		return fmt.Errorf("transport certificate: %w", err)
+	}
+	n.transportTLS = transport
+	n.certificates = append(n.certificates, transport)
+	if n.config.HTTP.TLS.Enabled {
+		if n.httpTLS, err = certs.NewHTTP(n.config.HTTP.TLS.Files, time.Now); err != nil {
+			return fmt.Errorf("http certificate: %w", err)
+		}
+		n.certificates = append(n.certificates, n.httpTLS)
+	}
+	for _, reloader := range n.certificates {
+		for _, warning := range reloader.Expiring(expiryWarning) {
+			n.log.Warn(warning)
+		}
+	}
+	if n.clusterKey, err = certs.LoadClusterKey(n.config.Token.KeyPath); err != nil {
+		return fmt.Errorf("cluster key: %w", err)
+	}
+	n.keyCheck, err = keyCheckOf(n.clusterKey)
+	return err
+}
+
+// openReplica starts the log: stores, the port for peers, raft.
+func (n *Node) openReplica(context.Context) error {
+	stores, err := openStores(n.dir, n.config, n.log, n.fail)
+	if err != nil {
+		return err
+	}
+	n.onClose("stores", stores.close)
+
+	listener, err := net.Listen("tcp", n.config.Transport.BindAddress())
+	if err != nil {
+		return fmt.Errorf("listen for peers (transport.host, transport.port): %w", err)
+	}
+	return n.openRaft(stores, listener)
+}

@@ -1,0 +1,191 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"jeton/cluster"
+	"jeton/fsm"
+	"jeton/httpapi"
+	"jeton/node/realm"
+	"jeton/node/token"
+)
+
+// openRaft starts the service for peers and raft on top of it.
+func (n *Node) openRaft(stores *stores, listener net.Listener) error {
+	clock := &clusterClock{now: time.Now}
+	r := &replica{
+		id: n.dir.identity.ServerID, clock: clock, log: n.log,
+		notify: make(chan bool, 8),
+	}
+	r.state = fsm.New(r.stateApplied)
+	clock.logged = func() int64 { return int64(r.state.Now()) }
+	r.meter = &measuredState{FSM: r.state}
+	n.replica = r
+	service, err := cluster.NewService(cluster.ServiceConfig{
+		Listener:    listener,
+		ClusterName: n.config.ClusterName,
+		Advertise:   n.config.Transport.PublishAddress(),
+		ServerTLS:   n.transportTLS.TransportServer(),
+		ClientTLS:   n.peerTLS,
+		Handler:     peerHandler{n},
+		Now:         time.Now,
+		Logger:      n.log.Named("cluster"),
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("start the service for peers: %w", err), listener.Close())
+	}
+	n.service = service
+	n.onClose("service for peers", service.Close)
+	n.peers, err = cluster.NewClient(cluster.ClientConfig{
+		ClusterName: n.config.ClusterName,
+		TLS:         n.peerTLS,
+		Now:         time.Now,
+		Logger:      n.log.Named("cluster"),
+	})
+	if err != nil {
+		return fmt.Errorf("prepare connections to peers: %w", err)
+	}
+	n.onClose("connections to peers", n.peers.Close)
+	r.peers, r.addresses = n.peers, n.addresses
+
+	transport, err := cluster.NewTransport(cluster.TransportConfig{
+		Stream:    service.StreamLayer(),
+		AddressOf: n.addresses.addressOf,
+		Logger:    n.log.Named("raft-transport"),
+	})
+	if err != nil {
+		return fmt.Errorf("start raft's transport: %w", err)
+	}
+	n.onClose("raft transport", transport.Close)
+
+	config := raftConfig(n.config, r.id, n.log, r.notify)
+	r.raft, err = raft.NewRaft(config, r.meter, stores.logs, stores.stable, stores.snapshots, transport)
+	if err != nil {
+		return fmt.Errorf("start raft: %w", err)
+	}
+	n.onClose("raft", func() error { return r.raft.Shutdown().Error() })
+	r.watch()
+	n.onClose("leadership watch", func() error { r.close(); return nil })
+	n.membership = cluster.NewMembership(r.raft)
+	return nil
+}
+
+// peerTLS is what this node shows to a peer that it dials.
+func (n *Node) peerTLS() *tls.Config { return n.transportTLS.TransportClient() }
+
+// openServices assembles the use cases on top of the log.
+func (n *Node) openServices(context.Context) error {
+	n.proposer = newProposer(n.replica)
+	n.onClose("proposer", func() error { n.proposer.close(); return nil })
+	n.confirmer = &confirmer{electorate: n.replica}
+	n.onClose("confirmed reads", func() error { n.confirmer.close(); return nil })
+
+	hasher, err := realm.NewHasher(n.config.PasswordHashing)
+	if err != nil {
+		return fmt.Errorf("password hashing: %w", err)
+	}
+	chain := realm.ChainConfig{View: n.replica.state, Hasher: hasher, Now: time.Now}
+	if n.config.FileRealm.Enabled {
+		chain.UsersFile, chain.UsersRolesFile = n.config.FileRealm.Users, n.config.FileRealm.UsersRoles
+	}
+	if n.realms, err = realm.NewChain(chain); err != nil {
+		return fmt.Errorf("open the realms: %w", err)
+	}
+	n.users = realm.NewUsers(n.proposer, n.replica.state, hasher)
+	n.tokens, err = token.New(token.Config{
+		Log:               n.proposer,
+		View:              n.replica.state,
+		Realms:            n.realms,
+		Confirm:           n.confirmer.ConfirmRead,
+		Now:               n.replica.clock.Now,
+		Enabled:           n.config.Token.Enabled,
+		ClusterKey:        n.clusterKey,
+		AccessLifetime:    n.config.Token.AccessLifetime,
+		RefreshLifetime:   n.config.Token.RefreshLifetime,
+		SessionLifetime:   n.config.Token.SessionLifetime,
+		RefreshWindow:     n.config.Token.RefreshWindow,
+		KeepFamilyOnReuse: !n.config.Token.ReuseDetection,
+	})
+	if err != nil {
+		return fmt.Errorf("open the token service: %w", err)
+	}
+	return nil
+}
+
+// openHTTP starts to serve clients. Until this node is ready it answers 503.
+func (n *Node) openHTTP(context.Context) error {
+	api, err := httpapi.New(httpapi.Config{
+		Tokens:         n.tokens,
+		Authenticator:  n.tokens,
+		Users:          n.users,
+		Roles:          realm.NewRoles(n.proposer, n.replica.state),
+		Cluster:        n,
+		TokensEnabled:  n.config.Token.Enabled,
+		RequestTimeout: n.config.RequestTimeout,
+		Limits:         httpapi.Limits{BodyBytes: n.config.HTTP.MaxContentLength},
+		Now:            time.Now,
+		Logger:         n.log.Named("http"),
+		Version:        n.version,
+	})
+	if err != nil {
+		return fmt.Errorf("assemble the HTTP API: %w", err)
+	}
+	listener, err := net.Listen("tcp", n.config.HTTP.BindAddress())
+	if err != nil {
+		return fmt.Errorf("listen for clients (http.host, http.port): %w", err)
+	}
+	complaints := n.log.Named("http").StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})
+	n.http = httpapi.HTTPServer(api.Handler(), n.config.RequestTimeout, complaints)
+	if n.httpTLS != nil {
+		n.http.TLSConfig = n.httpTLS.HTTPServer()
+	}
+	n.onClose("HTTP", func() error {
+		err := n.http.Close()
+		n.serving.Wait()
+		return err //nolint:wrapcheck // closeAll says what was closed
+	})
+	n.serving.Go(func() {
+		serve := n.http.Serve
+		if n.httpTLS != nil {
+			serve = func(l net.Listener) error { return n.http.ServeTLS(l, "", "") }
+		}
+		if err := serve(httpapi.LimitConnections(listener, 0)); !errors.Is(err, http.ErrServerClosed) {
+			n.fail(fmt.Errorf("serve clients: %w", err))
+		}
+	})
+	n.log.Info("listening", "http", listener.Addr(), "tls", n.httpTLS != nil, "transport", n.config.Transport.BindAddress())
+	return nil
+}
+
+// openBackground starts what goes on by itself.
+func (n *Node) openBackground(context.Context) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	n.onClose("background duties", func() error {
+		cancel()
+		n.background.Wait()
+		return nil
+	})
+	n.serving.Go(func() {
+		if err := n.service.Serve(); err != nil && !errors.Is(err, cluster.ErrClosed) {
+			n.fail(fmt.Errorf("serve peers: %w", err))
+		}
+	})
+	n.background.Go(func() { n.keepMembership(ctx) })
+	n.background.Go(func() { n.watchReadiness(ctx) })
+	n.startChores(ctx)
+	return nil
+}
+
+// Propose has the state machine apply a command; see [proposer.Propose].
+func (n *Node) Propose(ctx context.Context, c fsm.Command) (fsm.Outcome, error) {
+	return n.proposer.Propose(ctx, c)
+}

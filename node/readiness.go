@@ -1,0 +1,95 @@
+package node
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"jeton/httpapi"
+)
+
+const (
+	// readinessInterval is how often this node proves to itself that it can answer.
+	readinessInterval = 500 * time.Millisecond
+	// readinessTimeout is how long that proof may take. A node that needs longer is
+	// of no use to a load balancer.
+	readinessTimeout = time.Second
+)
+
+// readiness is whether this node should get requests: it has proved a moment ago
+// that it can answer from its own state. It implements httpapi.Cluster together
+// with Node. Safe for concurrent use.
+type readiness struct {
+	reasons atomic.Pointer[[]string]
+}
+
+func (r *readiness) set(reasons ...string) { r.reasons.Store(&reasons) }
+
+func (r *readiness) get() []string {
+	if reasons := r.reasons.Load(); reasons != nil {
+		return *reasons
+	}
+	return []string{"starting"}
+}
+
+// watchReadiness keeps readiness current until ctx ends.
+func (n *Node) watchReadiness(ctx context.Context) {
+	ticker := time.NewTicker(readinessInterval)
+	defer ticker.Stop()
+	for {
+		wasReady := len(n.readiness.get()) == 0
+		reasons := n.findNotReady(ctx)
+		n.readiness.set(reasons...)
+		if isReady := len(reasons) == 0; isReady != wasReady && ctx.Err() == nil {
+			n.log.Info("readiness changed", "ready", isReady, "reasons", reasons)
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (n *Node) findNotReady(ctx context.Context) (reasons []string) {
+	if !n.member.Load() {
+		return []string{"not a member of the cluster yet"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, readinessTimeout)
+	defer cancel()
+	if err := n.confirmer.ConfirmRead(ctx); err != nil {
+		return []string{"no quorum: this node cannot confirm that its state is current"}
+	}
+	if !n.initialized.Load() {
+		return []string{"the cluster is not initialized yet"}
+	}
+	return nil
+}
+
+// NotReady implements httpapi.Cluster.
+func (n *Node) NotReady() []string {
+	if n.draining.Load() {
+		return []string{"shutting down"}
+	}
+	return n.readiness.get()
+}
+
+// About implements httpapi.Cluster.
+func (n *Node) About() httpapi.About {
+	id, _, _ := n.replica.state.Cluster()
+	return httpapi.About{NodeName: n.config.NodeName, ClusterName: n.config.ClusterName, ClusterID: id}
+}
+
+// Health implements httpapi.Cluster: it asks every member.
+func (n *Node) Health(ctx context.Context) httpapi.Health {
+	servers := n.replica.servers()
+	var others []string
+	for _, server := range servers {
+		if server.ID != n.replica.id {
+			others = append(others, string(n.replica.addressOf(server)))
+		}
+	}
+	answering := n.askStatus(ctx, others)
+	leader, _ := n.replica.raft.LeaderWithID()
+	return httpapi.Health{Members: len(servers), Answering: len(answering) + 1, Leader: leader != ""}
+}

@@ -1,0 +1,275 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"jeton/cluster"
+	"jeton/fsm"
+	"jeton/node/realm"
+)
+
+const (
+	// enqueueTimeout bounds how long raft's main loop may take to accept an entry.
+	enqueueTimeout = time.Second
+	// barrierTimeout bounds one attempt of a new leader to apply what its
+	// predecessors committed.
+	barrierTimeout = 10 * time.Second
+)
+
+// errNotLeader says that this node does not lead; nothing was proposed.
+var errNotLeader = fmt.Errorf("%w: %w", errRetry, cluster.ErrNotLeader)
+
+// replica is this node's copy of the log and the state, and its view of who
+// leads. Its methods may be called concurrently.
+type replica struct {
+	id        raft.ServerID
+	raft      *raft.Raft
+	state     *fsm.FSM
+	meter     *measuredState // the same, as raft sees it
+	peers     *cluster.Client
+	addresses *addressBook
+	clock     *clusterClock
+	log       hclog.Logger
+
+	applied    broadcast     // the state machine applied an entry
+	leadership broadcast     // another leader, or none, is known
+	leaderTerm atomic.Uint64 // the newest term this node led with its barrier done
+
+	notify   chan bool // raft.Config.NotifyCh: raft waits until it is read
+	observer *raft.Observer
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+}
+
+// watch begins to follow the leadership; close ends it.
+func (r *replica) watch() {
+	ctx, cancel := context.WithCancel(context.Background())
+	r.stop = cancel
+	changes := make(chan raft.Observation, 16)
+	r.observer = raft.NewObserver(changes, false, func(o *raft.Observation) bool {
+		switch o.Data.(type) {
+		case raft.LeaderObservation, raft.RaftState:
+			return true
+		default:
+			return false
+		}
+	})
+	r.raft.RegisterObserver(r.observer)
+	r.running.Go(func() {
+		for {
+			select {
+			case <-changes:
+				r.leadership.wake()
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	r.running.Go(func() {
+		for {
+			select {
+			case leads := <-r.notify:
+				if leads {
+					r.running.Go(func() { r.takeOffice(ctx) })
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+}
+
+// takeOffice makes a new leader fit to answer for the cluster: raft announces
+// leadership before the entries of earlier terms are applied.
+func (r *replica) takeOffice(ctx context.Context) {
+	for ctx.Err() == nil && r.leads() {
+		term := r.raft.CurrentTerm()
+		err := await(ctx, r.raft.Barrier(barrierTimeout))
+		if err == nil && r.leads() && r.raft.CurrentTerm() == term {
+			r.clock.lead()
+			r.leaderTerm.Store(term)
+			r.leadership.wake()
+			r.log.Info("leading", "term", term)
+			return
+		}
+		if err != nil && !errors.Is(err, context.Canceled) {
+			r.log.Warn("not fit to lead yet", "term", term, "error", err)
+		}
+	}
+}
+
+// close stops following the leadership. The members of the struct are closed by
+// those who opened them.
+func (r *replica) close() {
+	r.raft.DeregisterObserver(r.observer)
+	r.stop()
+	r.running.Wait()
+}
+
+// leads tells whether this node believes that it leads. The belief can be wrong:
+// it is good for choosing a way, never for answering a client.
+func (r *replica) leads() bool { return r.raft.State() == raft.Leader }
+
+func (r *replica) leaderChanged() <-chan struct{} { return r.leadership.wait() }
+
+// append puts the commands on the log: as one entry if this node leads, else by
+// one request to the leader.
+func (r *replica) append(ctx context.Context, commands [][]byte) ([]fsm.Outcome, error) {
+	if r.leads() {
+		return r.appendHere(ctx, commands)
+	}
+	// A request to a leader that has been replaced is given up at once.
+	changed := r.leadership.wait()
+	address, id := r.raft.LeaderWithID()
+	if address == "" || id == r.id {
+		return nil, fmt.Errorf("%w: no leader is known", errRetry)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		select {
+		case <-changed:
+			cancel()
+		case <-stop:
+		}
+	}()
+	address = r.addressOf(raft.Server{ID: id, Address: address})
+	encoded, err := r.peers.Propose(ctx, address, commands)
+	switch {
+	case errors.Is(err, cluster.ErrOverloaded):
+		return nil, fmt.Errorf("forward to the leader: %w", realm.ErrOverloaded)
+	case err != nil:
+		return nil, fmt.Errorf("%w: forward to the leader: %w", errRetry, err)
+	case len(encoded) != len(commands):
+		return nil, fmt.Errorf("%w: the leader answered %d of %d commands", errRetry, len(encoded), len(commands))
+	}
+	outcomes := make([]fsm.Outcome, len(encoded))
+	for i, b := range encoded {
+		if outcomes[i], err = fsm.DecodeOutcome(b); err != nil {
+			return nil, fmt.Errorf("read the leader's answer: %w", err)
+		}
+	}
+	return outcomes, nil
+}
+
+// appendHere proposes one entry to this node's raft.
+func (r *replica) appendHere(ctx context.Context, commands [][]byte) ([]fsm.Outcome, error) {
+	at := fsm.UnixMilli(r.clock.Now().UnixMilli())
+	future := r.raft.Apply(fsm.AppendEntry(nil, at, commands), enqueueTimeout)
+	if err := await(ctx, future); err != nil {
+		return nil, fmt.Errorf("%w: append an entry: %w", errRetry, err)
+	}
+	outcomes, ok := future.Response().([]fsm.Outcome)
+	if !ok || len(outcomes) != len(commands) {
+		return nil, fmt.Errorf("state machine answered %T", future.Response())
+	}
+	return outcomes, nil
+}
+
+// await waits for a future of raft, which by itself may never come, no longer
+// than ctx.
+func await(ctx context.Context, future raft.Future) error {
+	done := make(chan error, 1)
+	go func() { done <- future.Error() }()
+	select {
+	case err := <-done:
+		return err //nolint:wrapcheck // the callers say what they waited for
+	case <-ctx.Done():
+		return fmt.Errorf("outcome unknown: %w", ctx.Err())
+	}
+}
+
+// stateApplied is called by the state machine after each entry.
+func (r *replica) stateApplied(uint64) { r.applied.wake() }
+
+// waitApplied returns when the state includes the command entry at index.
+func (r *replica) waitApplied(ctx context.Context, index uint64) error {
+	for r.state.Applied() < index {
+		applied := r.applied.wait()
+		if r.state.Applied() >= index {
+			return nil
+		}
+		select {
+		case <-applied:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for index %d: %w", index, ctx.Err())
+		}
+	}
+	return nil
+}
+
+// confirmSelf is this node's answer to the question of a confirmed read.
+func (r *replica) confirmSelf() cluster.Confirmation {
+	term := r.raft.CurrentTerm()
+	leads := r.leads() && r.leaderTerm.Load() == term
+	servers := r.servers()
+	answer := cluster.Confirmation{ServerID: r.id, Term: term}
+	for _, server := range servers {
+		if server.ID == r.id && server.Suffrage == raft.Voter {
+			answer.Voter = true
+		}
+	}
+	if leads {
+		answer.Leader = true
+		answer.Applied = r.state.Applied()
+		answer.Voters = cluster.Fingerprint(raft.Configuration{Servers: servers})
+		answer.NowUnixMilli = r.clock.Now().UnixMilli()
+		// The term only grows: if it still is the same, this node led it all along.
+		answer.Leader = r.raft.CurrentTerm() == term
+	}
+	return answer
+}
+
+// voters returns the voters this node knows, the leader first.
+func (r *replica) voters() []voter {
+	servers := r.servers()
+	_, leader := r.raft.LeaderWithID()
+	voters := make([]voter, 0, len(servers))
+	for _, server := range servers {
+		if server.Suffrage != raft.Voter {
+			continue
+		}
+		voters = append(voters, voter{id: server.ID, address: r.addressOf(server), self: server.ID == r.id})
+		if last := len(voters) - 1; server.ID == leader {
+			voters[0], voters[last] = voters[last], voters[0]
+		}
+	}
+	return voters
+}
+
+// addressOf is where a member is: by its own word if it has moved.
+func (r *replica) addressOf(server raft.Server) raft.ServerAddress {
+	if moved := r.addresses.addressOf(server.ID); moved != "" {
+		return moved
+	}
+	return server.Address
+}
+
+func (r *replica) ask(v voter, done func(cluster.Confirmation, error)) {
+	r.peers.StartConfirm(v.address, done)
+}
+
+func (r *replica) leaderTime(unixMilli int64) {
+	if !r.leads() {
+		r.clock.leaderSaid(unixMilli)
+	}
+}
+
+// servers returns the members of the newest configuration this node has.
+func (r *replica) servers() []raft.Server {
+	future := r.raft.GetConfiguration()
+	if future.Error() != nil {
+		return nil
+	}
+	return future.Configuration().Servers
+}

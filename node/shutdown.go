@@ -1,0 +1,136 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	// transferTimeout bounds the handover of leadership. The process ends after it
+	// in any case: raft can be left unable to lead by a transfer that hangs
+	// (hashicorp/raft #696).
+	transferTimeout = 3 * time.Second
+	// closeTimeout bounds the closing of what drained in time or not.
+	closeTimeout = 10 * time.Second
+)
+
+// fail ends the node for a reason that starting again may mend. Only the first
+// reason counts. It does not block.
+func (n *Node) fail(reason error) {
+	select {
+	case n.failed <- reason:
+	default:
+	}
+}
+
+// Wait returns when the node has ended: the reason if it cannot go on by itself (a
+// store that cannot be relied on, a cluster key that is not the cluster's), in
+// which case the process should end and starting it again is always safe; nil after
+// Shutdown or Close.
+func (n *Node) Wait() error {
+	select {
+	case reason := <-n.failed:
+		return reason
+	case <-n.closed:
+		return nil
+	}
+}
+
+// Shutdown ends the node so that clients notice latency at most: readiness goes
+// off, requests are served until the load balancer has noticed, leadership is
+// handed over, requests in progress are finished, everything is closed. When ctx
+// ends, what is left is cut short. The node stays a member of the cluster.
+func (n *Node) Shutdown(ctx context.Context) error {
+	n.draining.Store(true)
+	n.log.Info("shutting down", "delay", n.config.Shutdown.Delay, "drain", n.config.Shutdown.Drain)
+	pause(ctx, n.config.Shutdown.Delay)
+	if n.replica.leads() {
+		n.handOver(ctx)
+	}
+	drained := n.drainHTTP(ctx)
+	return errors.Join(drained, n.Close())
+}
+
+// handOver gives the leadership to another voter.
+func (n *Node) handOver(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
+	defer cancel()
+	for ctx.Err() == nil && n.replica.leads() {
+		if err := await(ctx, n.replica.raft.LeadershipTransfer()); err == nil {
+			n.log.Info("leadership handed over")
+			n.awaitLeader(ctx)
+			return
+		} else if len(n.replica.voters()) < 2 {
+			return
+		} else {
+			n.log.Warn("leadership not handed over yet", "error", err)
+		}
+		pause(ctx, retryDelay)
+	}
+}
+
+// awaitLeader waits until the successor is known, so that requests still in
+// progress here find it.
+func (n *Node) awaitLeader(ctx context.Context) {
+	for ctx.Err() == nil {
+		changed := n.replica.leaderChanged()
+		if address, id := n.replica.raft.LeaderWithID(); address != "" && id != n.replica.id {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// drainHTTP lets requests in progress finish. Connections that stay open are told
+// to close with their next answer, so that none is cut under a client.
+func (n *Node) drainHTTP(ctx context.Context) error {
+	n.http.SetKeepAlivesEnabled(false)
+	ctx, cancel := context.WithTimeout(ctx, n.config.Shutdown.Drain)
+	defer cancel()
+	if err := n.http.Shutdown(ctx); err != nil {
+		return fmt.Errorf("finish requests in progress (shutdown.drain): %w", errors.Join(err, n.http.Close()))
+	}
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// Close ends the node at once, in the reverse order of Open, and waits for
+// everything it started. It may be called again.
+func (n *Node) Close() error {
+	n.closing.Do(func() {
+		defer close(n.closed)
+		done := make(chan error, 1)
+		go func() { done <- n.closeAll() }()
+		timer := time.NewTimer(closeTimeout)
+		defer timer.Stop()
+		select {
+		case n.closeErr = <-done:
+		case <-timer.C:
+			n.closeErr = errors.New("close: gave up waiting; the process may end all the same")
+		}
+	})
+	return n.closeErr
+}
+
+func (n *Node) closeAll() error {
+	var problems []error
+	for i := len(n.closers) - 1; i >= 0; i-- {
+		if err := n.closers[i].do(); err != nil {
+			problems = append(problems, fmt.Errorf("close %s: %w", n.closers[i].what, err))
+		}
+	}
+	return errors.Join(problems...)
+}

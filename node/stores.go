@@ -1,0 +1,123 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	boltstore "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+
+	"jeton/cluster"
+	"jeton/fsm"
+	"jeton/node/config"
+)
+
+const (
+	// retainedSnapshots is one more than needed, should the newest be damaged.
+	retainedSnapshots = 2
+	// openTimeout bounds the wait for the lock on the log file.
+	openTimeout = time.Second
+	// commitTimeout is how long the news of a commit may wait for the next entry:
+	// followers learn of it with the next AppendEntries or after this. A token
+	// issued elsewhere is usable here only then, so it is short.
+	commitTimeout = 5 * time.Millisecond
+)
+
+// stores is what raft keeps on disk.
+type stores struct {
+	bolt      *boltstore.BoltStore
+	logs      raft.LogStore
+	stable    raft.StableStore
+	snapshots raft.SnapshotStore
+}
+
+// openStores opens the log and the snapshots of a data folder. fatal is called
+// when a store cannot be relied on any more; the process must end then.
+func openStores(dir *dataDir, c *config.Config, log hclog.Logger, fatal func(error)) (*stores, error) {
+	bolt, err := boltstore.New(boltstore.Options{
+		Path: dir.file(logFile),
+		BoltOptions: &bbolt.Options{
+			Timeout: openTimeout,
+			// The list of free pages is rebuilt at the start instead of being written
+			// at every commit, which after a burst costs more than the commit itself.
+			NoFreelistSync: true,
+			FreelistType:   bbolt.FreelistMapType,
+		},
+		MsgpackUseNewTimeFormat: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the log %s: %w", dir.file(logFile), err)
+	}
+	opened, err := assembleStores(bolt, dir, c, log, fatal)
+	if err != nil {
+		return nil, errors.Join(err, bolt.Close())
+	}
+	return opened, nil
+}
+
+func assembleStores(bolt *boltstore.BoltStore, dir *dataDir, c *config.Config, log hclog.Logger, fatal func(error)) (*stores, error) {
+	watched := cluster.NewWatched(bolt, bolt, fatal)
+	stable, err := cluster.NewVoteStore(watched)
+	if err != nil {
+		return nil, fmt.Errorf("open the vote: %w", err)
+	}
+	logs, err := raft.NewLogCache(c.Raft.LogCache, watched)
+	if err != nil {
+		return nil, fmt.Errorf("make the log cache: %w", err)
+	}
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir.path, retainedSnapshots, log.Named("snapshot"))
+	if err != nil {
+		return nil, fmt.Errorf("open the snapshots: %w", err)
+	}
+	deleted, err := cluster.Scrub(logs, snapshots)
+	if err != nil {
+		return nil, fmt.Errorf("check log against snapshots: %w", err)
+	}
+	if deleted {
+		log.Warn("the log contradicted the newest snapshot and was deleted; what is missing comes from the leader")
+	}
+	return &stores{bolt: bolt, logs: logs, stable: stable, snapshots: snapshots}, nil
+}
+
+func (s *stores) close() error {
+	if err := s.bolt.Close(); err != nil {
+		return fmt.Errorf("close the log: %w", err)
+	}
+	return nil
+}
+
+// raftConfig is hashicorp/raft's configuration for this node.
+func raftConfig(c *config.Config, id raft.ServerID, log hclog.Logger, notify chan<- bool) *raft.Config {
+	rc := raft.DefaultConfig()
+	rc.LocalID = id
+	rc.Logger = log.Named("raft")
+	rc.NotifyCh = notify
+	rc.HeartbeatTimeout = c.Raft.HeartbeatTimeout
+	rc.ElectionTimeout = c.Raft.ElectionTimeout
+	rc.LeaderLeaseTimeout = c.Raft.HeartbeatTimeout / 2
+	rc.CommitTimeout = commitTimeout
+	rc.TrailingLogs = uint64(c.Raft.TrailingLogs)
+	// Snapshots are taken by snapshotIfDue, not every so many entries.
+	rc.SnapshotThreshold = math.MaxUint64
+	rc.SnapshotInterval = time.Hour
+	rc.NoLegacyTelemetry = true
+	return rc
+}
+
+// measuredState counts the bytes of log that the state machine applied since the
+// last snapshot.
+type measuredState struct {
+	*fsm.FSM
+	logged atomic.Uint64
+}
+
+// Apply implements raft.FSM.
+func (m *measuredState) Apply(entry *raft.Log) any {
+	m.logged.Add(uint64(len(entry.Data)))
+	return m.FSM.Apply(entry)
+}

@@ -1,0 +1,75 @@
+package realm
+
+import (
+	"context"
+	"crypto/rand"
+)
+
+// MaxWrongVerdicts and MaxRightVerdicts are the sizes of the two memories.
+const (
+	MaxWrongVerdicts = maxWrongVerdicts
+	MaxRightVerdicts = maxRightVerdicts
+)
+
+// Matcher is what does the work of checking a password.
+type Matcher = func(ctx context.Context, encoded string, password Secret) (bool, error)
+
+// WrapMatcher puts something around the hashing that a chain does.
+func (c *Chain) WrapMatcher(wrap func(Matcher) Matcher) { c.verdicts.matches = wrap(c.verdicts.matches) }
+
+// Remembered counts the verdicts that a chain holds.
+func (c *Chain) Remembered() (right, wrong int) {
+	return len(c.verdicts.right.expiry), len(c.verdicts.wrong.expiry)
+}
+
+// NewBoundedHasher is a hasher with a given number of workers and places to wait.
+func NewBoundedHasher(workers, waiting int) *Hasher {
+	return &Hasher{
+		algorithm:  algorithm{scheme: schemeBcrypt, cost: minBcryptCost},
+		workers:    make(chan struct{}, workers),
+		maxWaiting: int64(waiting),
+	}
+}
+
+// Acquire and Release take and free a worker; NewVerifier and Matches use one.
+func (h *Hasher) Acquire(ctx context.Context) error { return h.acquire(ctx) }
+
+// Release frees a worker.
+func (h *Hasher) Release() { h.release() }
+
+// NewVerifier hashes a password.
+func (h *Hasher) NewVerifier(ctx context.Context, password Secret) (string, error) {
+	return h.newVerifier(ctx, password)
+}
+
+// Matches checks a password.
+func (h *Hasher) Matches(ctx context.Context, encoded string, password Secret) (bool, error) {
+	return h.matches(ctx, encoded, password)
+}
+
+// VerifierAlgorithm names the algorithm of a verifier.
+func VerifierAlgorithm(encoded string) (string, error) {
+	v, err := parseVerifier(encoded)
+	return v.algorithm.String(), err
+}
+
+// AlgorithmName translates the value of the setting.
+func AlgorithmName(setting string) (string, error) {
+	a, err := parseAlgorithm(setting)
+	return a.String(), err
+}
+
+// DummyVerifier makes the verifier of no password.
+func DummyVerifier(setting string) (string, error) {
+	a, err := parseAlgorithm(setting)
+	if err != nil {
+		return "", err
+	}
+	return dummyVerifier(a, rand.Reader)
+}
+
+// MatchesPattern and PrivilegesFor are the pure part of authorization.
+var (
+	MatchesPattern = matchesPattern
+	PrivilegesFor  = privilegesFor
+)

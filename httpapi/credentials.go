@@ -1,0 +1,66 @@
+package httpapi
+
+import (
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"strings"
+
+	"jeton/node/realm"
+	"jeton/node/token"
+)
+
+// schemeAPIKey is Elasticsearch's third scheme. Jeton issues no API keys, so every
+// one is unknown.
+const schemeAPIKey = "ApiKey"
+
+// headerError is a request whose credentials cannot even be read.
+type headerError struct{ reason string }
+
+func (e *headerError) Error() string { return e.reason }
+
+// errSeveralCredentials: which of several Authorization headers counts would depend
+// on who reads them (RFC 9110, 11.6.2: one).
+var errSeveralCredentials = &requestError{reason: "multiple values for single-valued header [Authorization]."}
+
+// errAPIKey: the request carries an API key.
+var errAPIKey = &headerError{reason: reasonNotAuthenticated}
+
+// credentialsOf reads the Authorization header. A header without credentials, or
+// with a scheme that nobody here knows, is like none.
+func credentialsOf(header http.Header) (token.Credentials, error) {
+	lines := header["Authorization"]
+	if len(lines) == 0 {
+		return token.Credentials{}, nil
+	}
+	if slices.ContainsFunc(lines, func(line string) bool { return line != lines[0] }) {
+		return token.Credentials{}, errSeveralCredentials
+	}
+	scheme, rest, _ := strings.Cut(lines[0], " ")
+	blank := strings.TrimSpace(rest) == ""
+	switch {
+	case blank:
+		return token.Credentials{}, nil
+	case strings.EqualFold(scheme, string(token.SchemeBearer)):
+		return token.Credentials{Scheme: token.SchemeBearer, Bearer: realm.NewSecret(rest)}, nil
+	case strings.EqualFold(scheme, string(token.SchemeBasic)):
+		return basicCredentials(rest)
+	case strings.EqualFold(scheme, schemeAPIKey):
+		return token.Credentials{}, errAPIKey
+	default:
+		return token.Credentials{}, nil
+	}
+}
+
+// basicCredentials reads RFC 7617, 2: base64 of user:password, in UTF-8.
+func basicCredentials(encoded string) (token.Credentials, error) {
+	decoded, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return token.Credentials{}, &headerError{reason: "invalid basic authentication header encoding"}
+	}
+	username, password, found := strings.Cut(string(decoded), ":")
+	if !found {
+		return token.Credentials{}, &headerError{reason: "invalid basic authentication header value"}
+	}
+	return token.Credentials{Scheme: token.SchemeBasic, Username: username, Password: realm.NewSecret(password)}, nil
+}

@@ -1,0 +1,80 @@
+// Package httpapi is Jeton's face: Elasticsearch's HTTP API for tokens, users and
+// roles, as version 8.19 has it. It owns the routes, the decoding of requests, the
+// encoding of answers, and the one translation of errors to a status and a body
+// (errors.go). It decides nothing: what a request means is decided by the use cases
+// in node/token and node/realm. It knows no raft and no node.
+//
+// # The way of a request
+//
+// In this order, which is Elasticsearch's: path and method (404, 405), media types
+// and size of the body (406, 400, 413), the caller (401), the body's syntax (400),
+// its sense (400), the caller's privileges (403), the use case. Only /livez and
+// /readyz, and OPTIONS, are answered without credentials.
+//
+// A read (access read) authenticates its caller with a confirmed read and then
+// answers from this node's state. A write (access write) authenticates by this
+// node's state alone; the state machine checks the guard that results. Whatever was
+// not decided by an applied command, a refusal for instance, is thrown away and the
+// request repeated with a confirmed read ([Server.guarded]); so no answer ever rests
+// on state that was out of date. Handlers therefore have no effect but their use
+// case's, and write nothing.
+//
+// # Overload and outages
+//
+// A request waits for at most [Config.RequestTimeout]. Then, or when a write was
+// refused because too many are pending, the answer is 503 with Retry-After:
+// Elasticsearch's clients repeat a 503 and do not repeat a 429. When too many
+// passwords wait to be hashed the answer is 429 with Retry-After: repeating at once
+// would make it worse. Repeating any request is safe. An outage is a
+// security_exception with Elasticsearch's own reason ("unable to perform requested
+// action"), overload an es_rejected_execution_exception.
+//
+// # Departures from Elasticsearch
+//
+// Tokens:
+//   - Invalidating a token that is unknown, malformed, or of the other kind is always
+//     404 with zero counts. Elasticsearch answers 400 before the first token exists.
+//   - Refresh: a user who was deleted or disabled, or whose password was changed, has
+//     no tokens left. Using a refresh token again after the window ends the whole
+//     family, unless that is switched off. Sessions can have an end.
+//   - An outage is 503, never 401 or 400.
+//   - Answers with tokens in them carry Cache-Control: no-store (RFC 6749, 5.1).
+//   - The _kerberos grant is validated and then refused with 401, for there is no
+//     Kerberos realm; Elasticsearch answers 500 to a ticket that is not base64.
+//
+// Requests:
+//   - Bodies are JSON, up to 64 KiB, 32 levels and 256 members of an object; more is
+//     413 or 400. YAML, CBOR and SMILE are 406.
+//   - A body ends with its object: anything after it is 400. A member given twice is
+//     400, as in Elasticsearch, but the text does not quote the body.
+//   - The _xpack paths are served without asking for compatibility with version 7, and
+//     without a Warning header.
+//   - Vendor media types of the versions 7, 8 and 9 are served alike.
+//   - filter_path, human, error_trace and format are accepted and change nothing.
+//   - An unrecognized parameter or member is named, but no other is suggested.
+//   - A path that does not exist is 404 (Elasticsearch: 400, or an index).
+//   - Several different Authorization headers are 400, as are several of any header
+//     that must be single in Elasticsearch. API keys and anonymous access do not exist;
+//     ApiKey is listed among the challenges as Elasticsearch lists it.
+//   - What is not HTTP at all is refused by net/http in its own words.
+//
+// Users, roles, cluster:
+//   - The refresh parameter is checked and has no meaning: a write that was
+//     acknowledged is visible everywhere.
+//   - with_profile_uid is accepted; there are no profiles.
+//   - Of a role only cluster and run_as mean something; the other members are stored
+//     and returned as they came.
+//   - /_cluster/health: green if all members answer, yellow if not all do, red
+//     without a leader. There are no shards. Of the wait_for parameters only
+//     wait_for_status waits.
+//   - GET / and /_cluster/health need the privileges that Elasticsearch asks for;
+//     build_hash is Jeton's version.
+//   - /livez and /readyz are not Elasticsearch's.
+//
+// # What the log says
+//
+// At info: authentication, access and refreshes that were refused; invalidations;
+// changes of users, passwords and roles. At debug: one line per request, and tokens
+// issued. Paths are logged as their templates, and names only of users who have been
+// authenticated, so nothing that a client typed into the wrong place gets there.
+package httpapi

@@ -1,0 +1,289 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/gorilla/mux"
+
+	"jeton/node/realm"
+	"jeton/node/token"
+)
+
+// access says what an operation asks of its caller.
+type access int
+
+const (
+	// open operations serve anybody.
+	open access = iota
+	// read operations answer from this node's state: the caller is authenticated with
+	// a confirmed read, so the answer rests on everything acknowledged before.
+	read
+	// write operations end in a proposal that carries the caller's guard; see
+	// [Server.guarded].
+	write
+)
+
+// operation is one method of one path.
+type operation struct {
+	access access
+	params []string // query parameters it knows beside the common ones
+	body   bool     // it reads one
+	pretty bool     // its answer is laid out unless the client says otherwise
+	do     func(ctx context.Context, x *exchange) (response, error)
+}
+
+// response is a successful answer, or one that is no error although its status is.
+type response struct {
+	status  int
+	body    []byte // compact JSON
+	noStore bool   // it carries credentials (RFC 6749, 5.1)
+}
+
+// exchange is one request while it is served. Handlers append their answer to
+// scratch[:0]; it and the body are reused after the exchange and must not be kept.
+type exchange struct {
+	request *http.Request
+	route   string // the path's template, which is all that the log says of the path
+	query   url.Values
+	body    []byte
+	caller  token.Caller
+	scratch []byte
+}
+
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+const (
+	maxPooledBytes = 16 << 10 // so that one large request does not hold its buffers for ever
+	usualBodyBytes = 512      // a token request has fewer
+)
+
+// release gives the exchange back without anything of the client's in it.
+func (x *exchange) release() {
+	clear(x.body)
+	clear(x.scratch)
+	body, scratch := x.body[:0], x.scratch[:0]
+	if cap(body) > maxPooledBytes || cap(scratch) > maxPooledBytes {
+		body, scratch = nil, nil
+	}
+	*x = exchange{body: body, scratch: scratch}
+	exchanges.Put(x)
+}
+
+// param is a decoded part of the path. Like Elasticsearch, a plus is a plus.
+func (x *exchange) param(name string) string {
+	encoded := mux.Vars(x.request)[name]
+	decoded, err := url.PathUnescape(encoded)
+	if err != nil {
+		return encoded // not reached: the URL has been parsed
+	}
+	return decoded
+}
+
+// serve runs one operation: body, credentials, query, handler, answer.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, route string, op *operation) {
+	x, _ := exchanges.Get().(*exchange)
+	defer x.release()
+	x.request, x.route = r, route
+	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
+	defer cancel()
+	mediaType, err := answerType(r.Header)
+	var answer response
+	if err == nil {
+		answer, err = s.run(ctx, w, x, op)
+	}
+	pretty := op.pretty
+	if x.query != nil {
+		pretty, _ = boolean(x.query, "pretty", pretty) // a bad value has been refused before
+	}
+	if err != nil {
+		s.fail(w, x, err, mediaType, pretty)
+		return
+	}
+	s.respond(w, x, answer, mediaType, pretty)
+}
+
+// run does what comes before the answer. A panic becomes an error: one request must
+// not end the others.
+func (s *Server) run(ctx context.Context, w http.ResponseWriter, x *exchange, op *operation) (answer response, err error) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(p)
+		default:
+			err = &panicError{value: p, stack: debug.Stack()}
+		}
+	}()
+	if err := s.readBody(w, x); err != nil {
+		return response{}, err
+	}
+	if x.query, err = parseQuery(x.request.URL.RawQuery); err != nil {
+		return response{}, err
+	}
+	if op.access == open {
+		return s.perform(ctx, x, op)
+	}
+	credentials, err := credentialsOf(x.request.Header)
+	if err != nil {
+		return response{}, err
+	}
+	if op.access == write {
+		return s.guarded(ctx, x, op, credentials)
+	}
+	if x.caller, err = s.authenticator.Authenticate(ctx, credentials); err != nil {
+		return response{}, &callerError{credentials: credentials, err: err}
+	}
+	return s.perform(ctx, x, op)
+}
+
+// perform calls the handler, once the query has been found in order.
+func (s *Server) perform(ctx context.Context, x *exchange, op *operation) (response, error) {
+	if x.query != nil {
+		if err := checkQuery(x.request.URL.Path, x.query, op.params); err != nil {
+			return response{}, err
+		}
+		if _, err := boolean(x.query, "pretty", false); err != nil {
+			return response{}, err
+		}
+	}
+	if len(x.body) > 0 && !op.body {
+		return response{}, &argumentError{
+			reason: "request [" + x.request.Method + " " + x.request.URL.Path + "] does not support having a body",
+		}
+	}
+	return op.do(ctx, x)
+}
+
+// guarded runs a write. The caller is first authenticated by this node's state
+// alone, without asking the others: the state machine refuses the command if that
+// was out of date. Only an answer that rests on an applied command is therefore
+// believed; any other is thrown away and the request repeated with a confirmed
+// read, until the deadline.
+func (s *Server) guarded(ctx context.Context, x *exchange, op *operation, credentials token.Credentials) (response, error) {
+	authenticate, confirmed := s.authenticator.AuthenticateForWrite, false
+	for {
+		var err error
+		if x.caller, err = authenticate(ctx, credentials); err != nil {
+			return response{}, &callerError{credentials: credentials, err: err}
+		}
+		answer, err := s.perform(ctx, x, op)
+		switch {
+		case errors.Is(err, realm.ErrStale):
+			if ctx.Err() != nil {
+				return response{}, realm.ErrUnavailable
+			}
+		case confirmed, decided(answer, err):
+			return answer, err
+		}
+		authenticate, confirmed = s.authenticator.Authenticate, true
+	}
+}
+
+// decided reports whether the state machine (or its absence) made the answer.
+func decided(answer response, err error) bool {
+	if err != nil {
+		return isRefusal(err) || errors.Is(err, realm.ErrUnavailable) || errors.Is(err, realm.ErrOverloaded) ||
+			errors.Is(err, realm.ErrBusy)
+	}
+	return answer.status == http.StatusOK
+}
+
+// readBody reads the whole body before anything is decided, so that the handler can
+// be repeated, within the limit.
+func (s *Server) readBody(w http.ResponseWriter, x *exchange) error {
+	r := x.request
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return nil
+	}
+	if r.ContentLength > s.bodyBytes {
+		return &http.MaxBytesError{Limit: s.bodyBytes}
+	}
+	limited := http.MaxBytesReader(w, r.Body, s.bodyBytes)
+	body := x.body[:0]
+	if cap(body) == 0 {
+		body = make([]byte, 0, usualBodyBytes)
+	}
+	for {
+		if len(body) == cap(body) {
+			body = append(body, 0)[:len(body)]
+		}
+		n, err := limited.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		x.body = body
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return &bodyError{err: err}
+		}
+	}
+	if len(body) == 0 {
+		return nil
+	}
+	return checkContentType(r.Header)
+}
+
+// respond writes a handler's answer.
+func (s *Server) respond(w http.ResponseWriter, x *exchange, answer response, mediaType string, pretty bool) {
+	header := w.Header()
+	if answer.noStore {
+		header["Cache-Control"] = noStore
+	}
+	s.write(w, x, answer.status, answer.body, mediaType, pretty)
+}
+
+// fail writes an error's answer; [replyFor] knows it.
+func (s *Server) fail(w http.ResponseWriter, x *exchange, err error, mediaType string, pretty bool) {
+	reply := s.replyFor(x, err)
+	s.audit(x, reply, err)
+	header := w.Header()
+	if len(reply.challenges) > 0 {
+		header["Www-Authenticate"] = reply.challenges
+	}
+	if reply.retry {
+		header["Retry-After"] = retryAfter
+	}
+	s.write(w, x, reply.status, reply.append(nil), mediaType, pretty)
+}
+
+// Values of headers that never change, shared by all answers.
+var (
+	product    = []string{"Elasticsearch"}
+	noStore    = []string{"no-store"}
+	retryAfter = []string{"1"} // seconds; an election takes about as long
+	typeJSON   = []string{mediaJSON}
+)
+
+// write is the only place where an answer leaves.
+func (s *Server) write(w http.ResponseWriter, x *exchange, status int, body []byte, mediaType string, pretty bool) {
+	if pretty {
+		body = appendPretty(nil, body)
+	}
+	header := w.Header()
+	header["X-Elastic-Product"] = product
+	if mediaType == mediaJSON {
+		header["Content-Type"] = typeJSON
+	} else {
+		header["Content-Type"] = []string{mediaType}
+	}
+	if opaque := x.request.Header["X-Opaque-Id"]; len(opaque) == 1 {
+		header["X-Opaque-Id"] = opaque
+	}
+	header["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.WriteHeader(status)
+	if x.request.Method != http.MethodHead {
+		_, _ = w.Write(body) // a client that went away is not our error
+	}
+	if s.log.IsDebug() {
+		s.log.Debug("request", "method", x.request.Method, "route", x.route, "status", status,
+			"remote", x.request.RemoteAddr, "opaque_id", strings.Join(x.request.Header["X-Opaque-Id"], ","))
+	}
+}

@@ -1,0 +1,139 @@
+package httpapi
+
+import (
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Limits of a connection, before anything is known about who opened it.
+const (
+	readHeaderTimeout = 5 * time.Second  // slow headers are the cheapest attack
+	readTimeout       = 15 * time.Second // 64 KiB pass any line that is worth having in this time
+	idleTimeout       = 3 * time.Minute  // longer than load balancers', so that they close, not we
+	maxHeaderBytes    = 16 << 10         // tokens are 52 bytes; cookies are of no use here
+	maxStreams        = 250              // of one HTTP/2 connection at a time
+	writeReserve      = 30 * time.Second // to send the answer, beyond the request's own time
+
+	defaultConnectionsPerIP = 8192 // a load balancer is one address, too
+	prefixBitsIPv6          = 64   // what one customer of a provider gets
+)
+
+// HTTPServer returns a server for the handler with limits on everything a stranger
+// can make it hold. RequestTimeout is [Config]'s. ErrorLog gets what net/http
+// complains about; nil: standard error. The caller sets TLS and closes it.
+func HTTPServer(handler http.Handler, requestTimeout time.Duration, errorLog *log.Logger) *http.Server {
+	if requestTimeout == 0 {
+		requestTimeout = defaultRequestTimeout
+	}
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      readTimeout + requestTimeout + writeReserve,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          errorLog,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+	}
+}
+
+// LimitConnections returns a listener that closes, at once, what one address opens
+// beyond the limit (CVE-2020-7218). Addresses of one IPv6 network of 64 bits count
+// as one. PerAddress 0 stands for 8,192, a negative one for no limit.
+func LimitConnections(listener net.Listener, perAddress int) net.Listener {
+	switch {
+	case perAddress < 0:
+		return listener
+	case perAddress == 0:
+		perAddress = defaultConnectionsPerIP
+	}
+	return &limitedListener{Listener: listener, limit: perAddress, open: make(map[netip.Prefix]int)}
+}
+
+type limitedListener struct {
+	net.Listener
+	limit int
+
+	mu   sync.Mutex
+	open map[netip.Prefix]int
+}
+
+// Accept returns the next connection that is within the limit.
+func (l *limitedListener) Accept() (net.Conn, error) {
+	for {
+		connection, err := l.Listener.Accept()
+		if err != nil {
+			return nil, fmt.Errorf("accept: %w", err)
+		}
+		from := networkOf(connection.RemoteAddr())
+		if l.enter(from) {
+			return &limitedConn{Conn: connection, leave: sync.OnceFunc(func() { l.leave(from) })}, nil
+		}
+		_ = connection.Close()
+	}
+}
+
+func (l *limitedListener) enter(from netip.Prefix) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open[from] >= l.limit {
+		return false
+	}
+	l.open[from]++
+	return true
+}
+
+func (l *limitedListener) leave(from netip.Prefix) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open[from]--; l.open[from] == 0 {
+		delete(l.open, from)
+	}
+}
+
+// networkOf is what is counted; an address of another kind counts as the zero one.
+func networkOf(address net.Addr) netip.Prefix {
+	tcp, ok := address.(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
+	bits := ip.BitLen()
+	if ip.Is6() {
+		bits = prefixBitsIPv6
+	}
+	network, err := ip.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return network
+}
+
+type limitedConn struct {
+	net.Conn
+	leave func()
+}
+
+// Close gives the place back, once.
+func (c *limitedConn) Close() error {
+	c.leave()
+	if err := c.Conn.Close(); err != nil {
+		return fmt.Errorf("close: %w", err)
+	}
+	return nil
+}
+
+// CloseWrite lets net/http end an answer before it closes the connection.
+func (c *limitedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		if err := half.CloseWrite(); err != nil {
+			return fmt.Errorf("close write: %w", err)
+		}
+	}
+	return nil
+}

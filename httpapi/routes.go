@@ -1,0 +1,121 @@
+package httpapi
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/gorilla/mux"
+)
+
+// methods are the operations of one path.
+type methods map[string]operation
+
+// routes lists everything that is served.
+func (s *Server) routes() http.Handler {
+	// Elasticsearch's path as it is, encoded: a name may contain a slash.
+	router := mux.NewRouter().UseEncodedPath().SkipClean(true)
+	handle := func(template string, m methods) { router.Handle(template, s.endpoint(template, m)) }
+	refresh := []string{"refresh"}
+
+	// Who am I? First, because it is asked most.
+	authenticate := methods{http.MethodGet: {access: read, do: s.getAuthenticate}}
+	handle("/_security/_authenticate", authenticate)
+	handle("/_xpack/security/_authenticate", authenticate)
+
+	// Tokens.
+	tokens := methods{
+		http.MethodPost:   {access: write, body: true, do: s.postToken},
+		http.MethodDelete: {access: write, body: true, do: s.deleteToken},
+	}
+	handle("/_security/oauth2/token", tokens)
+	handle("/_xpack/security/oauth2/token", tokens)
+
+	// Users and roles, under their present and their former prefix.
+	password := operation{access: write, body: true, params: refresh, do: s.setPassword}
+	enable := operation{access: write, params: refresh, do: s.setEnabled(true)}
+	disable := operation{access: write, params: refresh, do: s.setEnabled(false)}
+	putUser := operation{access: write, body: true, params: refresh, do: s.putUser}
+	putRole := operation{access: write, body: true, params: refresh, do: s.putRole}
+	getUsers := operation{access: read, params: []string{"with_profile_uid"}, do: s.getUsers}
+	getRoles := operation{access: read, do: s.getRoles}
+	for _, prefix := range []string{"/_security", "/_xpack/security"} {
+		handle(prefix+"/user", methods{http.MethodGet: getUsers})
+		handle(prefix+"/user/_password", methods{http.MethodPut: password, http.MethodPost: password})
+		handle(prefix+"/user/{username}", methods{
+			http.MethodGet: getUsers, http.MethodPut: putUser, http.MethodPost: putUser,
+			http.MethodDelete: {access: write, params: refresh, do: s.deleteUser},
+		})
+		handle(prefix+"/user/{username}/_password", methods{http.MethodPut: password, http.MethodPost: password})
+		handle(prefix+"/user/{username}/_enable", methods{http.MethodPut: enable, http.MethodPost: enable})
+		handle(prefix+"/user/{username}/_disable", methods{http.MethodPut: disable, http.MethodPost: disable})
+		handle(prefix+"/role", methods{http.MethodGet: getRoles})
+		handle(prefix+"/role/{name}", methods{
+			http.MethodGet: getRoles, http.MethodPut: putRole, http.MethodPost: putRole,
+			http.MethodDelete: {access: write, params: refresh, do: s.deleteRole},
+		})
+	}
+
+	// The cluster.
+	main := operation{access: read, pretty: true, do: s.getMain}
+	handle("/", methods{http.MethodGet: main, http.MethodHead: main})
+	handle("/_cluster/health", methods{http.MethodGet: {access: read, params: healthParams, do: s.getHealth}})
+
+	// For load balancers, without credentials.
+	live, ready := operation{do: s.getLive}, operation{do: s.getReady}
+	handle("/livez", methods{http.MethodGet: live, http.MethodHead: live})
+	handle("/readyz", methods{http.MethodGet: ready, http.MethodHead: ready})
+
+	router.NotFoundHandler = s.refuse(&routeError{})
+	return withoutTrailingSlash(router)
+}
+
+// endpoint serves one path. A method that it does not have is refused with the list
+// of those it has; OPTIONS asks for just that list.
+func (s *Server) endpoint(template string, m methods) http.Handler {
+	var allowed []string
+	for method := range m {
+		allowed = append(allowed, method)
+	}
+	slices.Sort(allowed)
+	allow := []string{strings.Join(allowed, ",")}
+	refused := s.refuse(&methodError{allowed: allowed})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if op, ok := m[r.Method]; ok {
+			s.serve(w, r, template, &op)
+			return
+		}
+		w.Header()["Allow"] = allow
+		if r.Method == http.MethodOptions {
+			w.Header()["X-Elastic-Product"] = product
+			w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
+			w.WriteHeader(http.StatusOK)
+			return
+		}
+		refused.ServeHTTP(w, r)
+	})
+}
+
+// refuse answers every request with the same error.
+func (s *Server) refuse(err error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		x := &exchange{request: r, route: "-"}
+		s.fail(w, x, err, mediaJSON, false)
+	})
+}
+
+// withoutTrailingSlash treats /x/ like /x, as Elasticsearch does.
+func withoutTrailingSlash(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n := len(r.URL.Path); n > 1 && r.URL.Path[n-1] == '/' {
+			shorter, target := *r, *r.URL
+			target.Path = "/" + strings.Trim(target.Path, "/")
+			if target.RawPath != "" {
+				target.RawPath = "/" + strings.Trim(target.RawPath, "/")
+			}
+			shorter.URL = &target
+			r = &shorter
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,163 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"jeton/node/realm"
+	"jeton/node/token"
+)
+
+// Defaults of [Config] and [Limits].
+const (
+	defaultRequestTimeout = 30 * time.Second // Elasticsearch's clients give up then, too
+	defaultBodyBytes      = 64 << 10         // a command is smaller, so a larger body could not be stored
+)
+
+// Tokens are the use cases of the token service. Safe for concurrent use;
+// [*token.Service] is one.
+type Tokens interface {
+	Issue(ctx context.Context, caller token.Caller, r token.IssueRequest) (token.Pair, error)
+	Refresh(ctx context.Context, caller token.Caller, presented realm.Secret) (token.Pair, error)
+	Invalidate(ctx context.Context, caller token.Caller, r token.InvalidateRequest) (token.Counts, error)
+}
+
+// Authenticator finds out who sends a request. Safe for concurrent use;
+// [*token.Service] is one.
+type Authenticator interface {
+	Authenticate(ctx context.Context, c token.Credentials) (token.Caller, error)
+	AuthenticateForWrite(ctx context.Context, c token.Credentials) (token.Caller, error)
+}
+
+// Cluster tells about the cluster as this node sees it. Safe for concurrent use.
+type Cluster interface {
+	// About never blocks.
+	About() About
+	// Health asks the other members, and after a second at most returns what it knows.
+	Health(ctx context.Context) Health
+	// NotReady lists, without blocking, why this node should get no requests: it knows
+	// no leader, is not caught up, or is about to stop. None: it should.
+	NotReady() []string
+}
+
+// About names a node and its cluster.
+type About struct {
+	NodeName    string
+	ClusterName string
+	ClusterID   [16]byte // zero until the cluster is formed
+}
+
+// Health is the state of the cluster's membership.
+type Health struct {
+	Members   int  // voters and others, this node included
+	Answering int  // members that answered just now, this node included
+	Leader    bool // a leader is known
+}
+
+// Limits bound what one client may cost before it is known who it is. Zero fields
+// stand for the defaults.
+type Limits struct {
+	BodyBytes int64 // of a request's body; default 64 KiB
+}
+
+// Config is what a Server needs. Fields without a word about zero are required.
+type Config struct {
+	Tokens        Tokens
+	Authenticator Authenticator
+	Users         Users
+	Roles         Roles
+	Cluster       Cluster
+	// TokensEnabled has Bearer listed among the challenges.
+	TokensEnabled bool
+	// RequestTimeout is how long a request may wait for a leader, a quorum or a
+	// password hash before it is answered with 503. Zero: 30 s.
+	RequestTimeout time.Duration
+	Limits         Limits
+	// Now times requests for the log. It does not decide about tokens.
+	Now func() time.Time
+	// Logger gets one line per request at debug, and one per security decision that
+	// an auditor asks for at info. No line holds a secret. Nil: no log.
+	Logger hclog.Logger
+	// Version is Jeton's own, shown as build_hash by GET /. Empty: "unknown".
+	Version string
+}
+
+// Server serves Elasticsearch's HTTP API for tokens, users and roles. Its methods
+// are safe for concurrent use. It starts no goroutine and needs no closing.
+type Server struct {
+	tokens        Tokens
+	authenticator Authenticator
+	users         Users
+	roles         Roles
+	cluster       Cluster
+	challenges    []string
+	timeout       time.Duration
+	bodyBytes     int64
+	now           func() time.Time
+	log           hclog.Logger
+	version       string
+	handler       http.Handler
+}
+
+// New returns a Server. It reports every missing part of c.
+func New(c Config) (*Server, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		tokens: c.Tokens, authenticator: c.Authenticator, users: c.Users, roles: c.Roles, cluster: c.Cluster,
+		challenges: challenges(c.TokensEnabled),
+		timeout:    c.RequestTimeout,
+		bodyBytes:  c.Limits.BodyBytes,
+		now:        c.Now,
+		log:        c.Logger,
+		version:    c.Version,
+	}
+	if s.timeout == 0 {
+		s.timeout = defaultRequestTimeout
+	}
+	if s.bodyBytes == 0 {
+		s.bodyBytes = defaultBodyBytes
+	}
+	if s.log == nil {
+		s.log = hclog.NewNullLogger()
+	}
+	if s.version == "" {
+		s.version = "unknown"
+	}
+	s.handler = s.routes()
+	return s, nil
+}
+
+// Handler serves all routes.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+func (c *Config) check() error {
+	var problems []error
+	require := func(ok bool, what string) {
+		if !ok {
+			problems = append(problems, errors.New("httpapi: no "+what))
+		}
+	}
+	require(c.Tokens != nil, "tokens")
+	require(c.Authenticator != nil, "authenticator")
+	require(c.Users != nil, "users")
+	require(c.Roles != nil, "roles")
+	require(c.Cluster != nil, "cluster")
+	require(c.Now != nil, "clock")
+	return errors.Join(problems...)
+}
+
+// challenges are the values of WWW-Authenticate for a caller that is not known
+// (RFC 9110, 11.6.1), in Elasticsearch's order.
+func challenges(tokens bool) []string {
+	list := []string{`Basic realm="security", charset="UTF-8"`}
+	if tokens {
+		list = append(list, `Bearer realm="security"`)
+	}
+	return append(list, schemeAPIKey)
+}

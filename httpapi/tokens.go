@@ -1,0 +1,145 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"jeton/fsm"
+	"jeton/node/realm"
+	"jeton/node/token"
+)
+
+// Actions that a caller needs a privilege for.
+const (
+	actionCreateToken     = "cluster:admin/xpack/security/token/create"
+	actionRefreshToken    = "cluster:admin/xpack/security/token/refresh"
+	actionInvalidateToken = "cluster:admin/xpack/security/token/invalidate"
+)
+
+// postToken issues and refreshes tokens.
+func (s *Server) postToken(ctx context.Context, x *exchange) (response, error) {
+	q, err := parseTokenRequest(x.body)
+	if err != nil {
+		return response{}, err
+	}
+	if err := q.validate(); err != nil {
+		return response{}, err
+	}
+	action := actionCreateToken
+	if q.grant() == token.GrantRefreshToken {
+		action = actionRefreshToken
+	}
+	if err := s.authorize(x, action); err != nil {
+		return response{}, err
+	}
+	pair, err := s.grant(ctx, x, &q)
+	if err != nil {
+		return response{}, err
+	}
+	if s.log.IsDebug() {
+		s.log.Debug("token issued", "grant", string(q.grant()), "client", principal(x.caller.Identity.Principal),
+			"user", principal(pair.Identity.Principal))
+	}
+	x.scratch = appendPair(x.scratch[:0], pair, q.scope != nil)
+	return response{status: http.StatusOK, body: x.scratch, noStore: true}, nil
+}
+
+// grant hands a validated request to its use case.
+func (s *Server) grant(ctx context.Context, x *exchange, q *tokenRequest) (token.Pair, error) {
+	switch grant := q.grant(); grant {
+	case token.GrantRefreshToken:
+		return s.tokens.Refresh(ctx, x.caller, *q.refreshToken)
+	case grantKerberos:
+		return token.Pair{}, &ownerError{username: "<Kerberos Token>", err: realm.ErrBadCredentials}
+	case token.GrantPassword:
+		pair, err := s.tokens.Issue(ctx, x.caller, token.IssueRequest{
+			GrantType: grant, Username: *q.username, Password: *q.password,
+		})
+		if err != nil {
+			return token.Pair{}, &ownerError{username: *q.username, err: err}
+		}
+		return pair, nil
+	default:
+		return s.tokens.Issue(ctx, x.caller, token.IssueRequest{GrantType: grant})
+	}
+}
+
+// appendPair appends RFC 6749, 5.1 as Elasticsearch has it: "type", not
+// "token_type", and whatever scope was asked for is "full".
+func appendPair(dst []byte, p token.Pair, scope bool) []byte {
+	dst = append(dst, `{"access_token":`...)
+	dst = appendString(dst, p.AccessToken.Expose())
+	dst = append(dst, `,"type":"Bearer","expires_in":`...)
+	dst = strconv.AppendInt(dst, int64(p.ExpiresIn/time.Second), 10)
+	if !p.RefreshToken.IsZero() {
+		dst = append(dst, `,"refresh_token":`...)
+		dst = appendString(dst, p.RefreshToken.Expose())
+	}
+	if scope {
+		dst = append(dst, `,"scope":"full"`...)
+	}
+	dst = append(dst, `,"authentication":`...)
+	dst = appendAuthentication(dst, p.Identity, p.Type)
+	return append(dst, '}')
+}
+
+// deleteToken invalidates tokens.
+func (s *Server) deleteToken(ctx context.Context, x *exchange) (response, error) {
+	q, err := parseInvalidateRequest(x.body)
+	if err != nil {
+		return response{}, err
+	}
+	if err := s.authorize(x, actionInvalidateToken); err != nil {
+		return response{}, err
+	}
+	counts, err := s.tokens.Invalidate(ctx, x.caller, q)
+	if err != nil {
+		return response{}, err
+	}
+	status := http.StatusOK
+	if one := q.Realm == "" && q.Username == ""; one && counts == (token.Counts{}) {
+		status = http.StatusNotFound
+	}
+	s.log.Info("tokens invalidated", "by", principal(x.caller.Identity.Principal), "count", counts.Invalidated,
+		"previously", counts.PreviouslyInvalidated)
+	dst := append(x.scratch[:0], `{"invalidated_tokens":`...)
+	dst = strconv.AppendInt(dst, int64(counts.Invalidated), 10)
+	dst = append(dst, `,"previously_invalidated_tokens":`...)
+	dst = strconv.AppendInt(dst, int64(counts.PreviouslyInvalidated), 10)
+	x.scratch = append(dst, `,"error_count":0}`...)
+	return response{status: status, body: x.scratch}, nil
+}
+
+// request validates: one token, or all of a realm and/or a username, never both. A
+// blank realm or username is none.
+func (q *invalidateRequest) request() (token.InvalidateRequest, error) {
+	realmName, username := q.realmName, q.username
+	if strings.TrimSpace(realmName) == "" {
+		realmName = ""
+	}
+	if strings.TrimSpace(username) == "" {
+		username = ""
+	}
+	many := realmName != "" || username != ""
+	one := q.token != "" || q.refreshToken != ""
+	switch {
+	case many && one:
+		return token.InvalidateRequest{}, &realm.ValidationError{Type: typeValidation, Messages: []string{
+			"token string must not be provided when realm name or username is specified",
+			"token type must not be provided when realm name or username is specified",
+		}}
+	case !many && !one:
+		return token.InvalidateRequest{}, &realm.ValidationError{Type: typeValidation, Messages: []string{
+			"token string must be provided when not specifying a realm name or a username",
+		}}
+	}
+	return token.InvalidateRequest{
+		Token:        realm.NewSecret(q.token),
+		RefreshToken: realm.NewSecret(q.refreshToken),
+		Realm:        fsm.RealmName(realmName),
+		Username:     fsm.Username(username),
+	}, nil
+}

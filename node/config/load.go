@@ -73,7 +73,7 @@ func readFile(sources *reader, path string) (map[string]given, error) {
 	if len(content) > maxFileBytes {
 		return nil, fmt.Errorf("read the configuration: %s is larger than %d bytes", path, maxFileBytes)
 	}
-	return sources.file(content, path, filepath.Dir(absolute)), nil
+	return sources.file(content, path, filepath.Dir(absolute))
 }
 
 // complete fills in what depends on the machine or on other settings.

@@ -147,19 +147,22 @@ func resolvePath(value, folder string) (string, error) {
 
 func list(name string, at field[[]string], verify func(string) error, doc string) setting {
 	check := func(items []string) error {
-		var problems []error
+		var problems []string
 		for i, item := range items {
 			if slices.Contains(items[:i], item) {
-				problems = append(problems, fmt.Errorf("[%s] is listed twice", item))
+				problems = append(problems, fmt.Sprintf("[%s] is listed twice", item))
 			}
 			if verify == nil {
 				continue
 			}
 			if err := verify(item); err != nil {
-				problems = append(problems, fmt.Errorf("[%s] %w", item, err))
+				problems = append(problems, fmt.Sprintf("[%s] %v", item, err))
 			}
 		}
-		return errors.Join(problems...)
+		if len(problems) > 0 {
+			return errors.New(strings.Join(problems, "; "))
+		}
+		return nil
 	}
 	return setting{
 		Setting: Setting{Name: name, Kind: "list", Doc: doc},

@@ -43,23 +43,23 @@ func (r *reader) fail(origin, name string, err error) {
 	r.problem("%s: %s: %w", origin, name, err)
 }
 
-// file reads elasticsearch.yml's kind of YAML. Label names the file in messages.
-func (r *reader) file(content []byte, label, folder string) map[string]given {
+// file reads elasticsearch.yml's kind of YAML. Label names the file in messages. An
+// error means that it is not YAML, so that nothing can be said of its settings.
+func (r *reader) file(content []byte, label, folder string) (map[string]given, error) {
+	found := map[string]given{}
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
 	var document yaml.Node
 	switch err := decoder.Decode(&document); {
 	case errors.Is(err, io.EOF):
-		return nil // nothing but comments
+		return found, nil // nothing but comments
 	case err != nil:
-		r.problem("%s: %w", label, syntaxError(err))
-		return nil
+		return nil, fmt.Errorf("%s: %w", label, syntaxError(err))
 	}
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		r.problem("%s: holds more than one YAML document; remove what follows the second ---", label)
 	}
-	found := map[string]given{}
 	r.walk(document.Content[0], "", given{origin: label, folder: folder}, found)
-	return found
+	return found, nil
 }
 
 // syntaxError passes on what the parser says, unless that quotes a value: an
@@ -75,6 +75,11 @@ func syntaxError(err error) error {
 func (r *reader) walk(node *yaml.Node, name string, at given, found map[string]given) {
 	here := fmt.Sprintf("%s:%d", at.origin, node.Line)
 	isNull := node.Kind == yaml.ScalarNode && node.Tag == "!!null"
+	if node.Anchor != "" || strings.HasPrefix(node.Tag, "!") && !strings.HasPrefix(node.Tag, "!!") {
+		// Taken as YAML means it, a password that begins so would lose its beginning.
+		r.fail(here, name, errors.New("tags and anchors are not supported; put values that begin with ! or & in quotes"))
+		return
+	}
 	switch {
 	case node.Kind == yaml.MappingNode:
 		r.walkMapping(node, name, at, found)

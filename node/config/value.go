@@ -120,7 +120,10 @@ func parseHost(text string) (string, error) {
 	return bare, nil
 }
 
-var errNotHost = errors.New("is neither _local_ nor an IP address nor a host name")
+var (
+	errNotHost = errors.New("is neither _local_ nor an IP address nor a host name")
+	errNotSeed = errors.New("is not host or host:port")
+)
 
 // isHostName is as liberal as resolvers are (underscores) but refuses what is
 // certainly something else: ports, lists, URLs, Elasticsearch's _site_ and the like.
@@ -145,15 +148,15 @@ func parseSeed(text string, defaultPort int) (host string, port int, err error) 
 	}
 	colon := strings.LastIndexByte(text, ':')
 	if colon < 0 {
-		return "", 0, fmt.Errorf("[%s] is not host or host:port", text)
+		return "", 0, errNotSeed
 	}
 	host, err = parseHost(text[:colon])
 	if err != nil {
-		return "", 0, fmt.Errorf("[%s] is not host or host:port", text)
+		return "", 0, errNotSeed
 	}
 	port, err = strconv.Atoi(text[colon+1:])
 	if err != nil || port < 1 || port > maxPort {
-		return "", 0, fmt.Errorf("[%s] has no port between 1 and %d after the colon", text, maxPort)
+		return "", 0, fmt.Errorf("has no port between 1 and %d after the colon", maxPort)
 	}
 	return host, port, nil
 }

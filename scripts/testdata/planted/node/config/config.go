@@ -1,7 +1,13 @@
 // Package config is planted.
 package config
 
-import "jeton/node/certs" // planted: depguard
+import (
+	"jeton/fsm" // planted: depguard
+	"jeton/node/certs"
+)
 
 // Config is planted.
-type Config struct{ Certs certs.Reloader }
+type Config struct {
+	Certs certs.Reloader
+	State fsm.State
+}

@@ -16,26 +16,26 @@ import (
 )
 
 // chainOf is a chain over a state and, if users is not empty, file realm files.
-func chainOf(t testing.TB, s *state, now func() time.Time, users, roles string) *realm.Chain {
-	t.Helper()
-	config := realm.ChainConfig{View: s, Hasher: hasherOf(t, "pbkdf2_1000"), Now: now}
+func chainOf(tb testing.TB, s *state, now func() time.Time, users, roles string) *realm.Chain {
+	tb.Helper()
+	config := realm.ChainConfig{View: s, Hasher: hasherOf(tb, "pbkdf2_1000"), Now: now}
 	if users != "" {
-		dir := t.TempDir()
+		dir := tb.TempDir()
 		config.UsersFile, config.UsersRolesFile = filepath.Join(dir, "users"), filepath.Join(dir, "users_roles")
-		write(t, config.UsersFile, users)
-		write(t, config.UsersRolesFile, roles)
+		write(tb, config.UsersFile, users)
+		write(tb, config.UsersRolesFile, roles)
 	}
 	chain, err := realm.NewChain(config)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return chain
 }
 
-func write(t testing.TB, path, content string) {
-	t.Helper()
+func write(tb testing.TB, path, content string) {
+	tb.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -54,11 +54,11 @@ func countHashes(chain *realm.Chain) *atomic.Int32 {
 // populate fills the realms: joe is native, ann is in the file, bob is in both with
 // different passwords, eve is disabled; of the reserved users elastic has a
 // password, beats_system is disabled, and the others have never been touched.
-func populate(t testing.TB) (s *state, users, roles string) {
-	t.Helper()
+func populate(tb testing.TB) (s *state, users, roles string) {
+	tb.Helper()
 	s = newState()
 	put := func(u fsm.User, password string) {
-		u.Verifier, u.Enabled = verifierOf(t, password), u.Username != "eve" && u.Username != "beats_system"
+		u.Verifier, u.Enabled = verifierOf(tb, password), u.Username != "eve" && u.Username != "beats_system"
 		s.users[key(u.Realm, u.Username)] = u
 	}
 	name, mail := "Joe", "joe@example.com"
@@ -72,7 +72,7 @@ func populate(t testing.TB) (s *state, users, roles string) {
 	put(fsm.User{Username: "beats_system", Realm: fsm.RealmReserved, Generation: 4}, "beats-password")
 	// A native record of a reserved name cannot come into being; were it there, it would not count.
 	put(fsm.User{Username: "kibana", Realm: fsm.RealmNative, Generation: 5}, "kibana-password")
-	users = "# comment\n\nann:" + verifierOf(t, "ann-password") + "\nbob:" + verifierOf(t, "bob-file") + "\n"
+	users = "# comment\n\nann:" + verifierOf(tb, "ann-password") + "\nbob:" + verifierOf(tb, "bob-file") + "\n"
 	return s, users, "x:ann,bob\n y : ann \n"
 }
 

@@ -3,6 +3,8 @@ package realm
 import (
 	"context"
 	"crypto/rand"
+
+	"jeton/fsm"
 )
 
 // MaxWrongVerdicts and MaxRightVerdicts are the sizes of the two memories.
@@ -15,7 +17,9 @@ const (
 type Matcher = func(ctx context.Context, encoded string, password Secret) (bool, error)
 
 // WrapMatcher puts something around the hashing that a chain does.
-func (c *Chain) WrapMatcher(wrap func(Matcher) Matcher) { c.verdicts.matches = wrap(c.verdicts.matches) }
+func (c *Chain) WrapMatcher(wrap func(Matcher) Matcher) {
+	c.verdicts.matches = wrap(c.verdicts.matches)
+}
 
 // Remembered counts the verdicts that a chain holds.
 func (c *Chain) Remembered() (right, wrong int) {
@@ -50,7 +54,7 @@ func (h *Hasher) Matches(ctx context.Context, encoded string, password Secret) (
 // VerifierAlgorithm names the algorithm of a verifier.
 func VerifierAlgorithm(encoded string) (string, error) {
 	v, err := parseVerifier(encoded)
-	return v.algorithm.String(), err
+	return v.String(), err
 }
 
 // AlgorithmName translates the value of the setting.
@@ -67,6 +71,9 @@ func DummyVerifier(setting string) (string, error) {
 	}
 	return dummyVerifier(a, rand.Reader)
 }
+
+// IsBuiltin reports whether a role is built in.
+func IsBuiltin(name fsm.RoleName) bool { return builtin(name) != nil }
 
 // MatchesPattern and PrivilegesFor are the pure part of authorization.
 var (

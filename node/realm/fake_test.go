@@ -158,21 +158,21 @@ type clock struct{ t time.Time }
 func (c *clock) now() time.Time { return c.t }
 
 // hasherOf makes a hasher with a cheap algorithm.
-func hasherOf(t testing.TB, algorithm string) *realm.Hasher {
-	t.Helper()
+func hasherOf(tb testing.TB, algorithm string) *realm.Hasher {
+	tb.Helper()
 	hasher, err := realm.NewHasher(algorithm)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return hasher
 }
 
 // verifierOf hashes a password at the least cost.
-func verifierOf(t testing.TB, password string) string {
-	t.Helper()
-	encoded, err := hasherOf(t, "pbkdf2_1000").NewVerifier(t.Context(), realm.NewSecret(password))
+func verifierOf(tb testing.TB, password string) string {
+	tb.Helper()
+	encoded, err := hasherOf(tb, "pbkdf2_1000").NewVerifier(tb.Context(), realm.NewSecret(password))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return encoded
 }

@@ -81,14 +81,14 @@ func readUsersFile(path string) ([]byte, error) {
 	if path == "" {
 		return nil, nil
 	}
-	f, err := os.Open(path) //nolint:gosec // the operator's own setting
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open file realm: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()
 	content, err := io.ReadAll(io.LimitReader(f, maxUsersFileBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("read file realm: %w", err)

@@ -26,7 +26,7 @@ var (
 	// ErrRefused says that the peer understood the request and will not do it.
 	ErrRefused = fmt.Errorf("refused, %w", ErrNotProposed)
 
-	// ErrClosed is returned for what is asked of a closed [Client] or [Service].
+	// ErrClosed is returned for what is asked of a closed [Client] or stream layer.
 	ErrClosed = fmt.Errorf("closed, %w", ErrNotSent)
 )
 

@@ -168,7 +168,7 @@ func (s *Service) Serve() error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return ErrClosed
+		return nil
 	}
 	s.wg.Add(1) // under mu, so that Close either sees it or prevents it
 	s.mu.Unlock()

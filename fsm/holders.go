@@ -55,7 +55,7 @@ type realm struct {
 
 func newHolders(seed maphash.Seed) *holders {
 	h := &holders{seed: seed}
-	h.heldIndex = newIndex(func(r ref) uint64 { return h.hashHeld(h.held.at(r).held) })
+	h.heldIndex = newIndex(func(r ref) uint64 { return h.at(r).hash(h) })
 	h.ownIndex = newIndex(func(r ref) uint64 { return h.hashOwner(*h.owners.at(r).name) })
 	return h
 }
@@ -65,23 +65,30 @@ func (h *holders) at(r ref) *held { return h.held.at(r).held }
 // intern returns the holder with that identity and client, for one more pair. It
 // keeps the identity, which must not change any more.
 func (h *holders) intern(identity *Identity, client Principal) ref {
-	wanted := held{Identity: *identity, Client: client}
-	hash := h.hashHeld(&wanted)
-	r, ok := h.heldIndex.find(hash, func(r ref) bool { return h.at(r).equal(&wanted) })
+	hash := h.hashHeld(identity, &client)
+	r, ok := h.findHeld(hash, identity, &client)
 	if ok {
 		h.held.edit(r).pairs++
 		return r
 	}
+	v := &held{Identity: *identity, Client: client}
 	owner := h.internOwner(ownerName{realm: identity.Realm.Name, username: identity.Username})
-	r = h.held.add(holder{held: &wanted, owner: owner, pairs: 1})
+	r = h.held.add(holder{held: v, owner: owner, pairs: 1})
 	h.heldIndex.add(hash, r)
-	h.bytes += wanted.size()
+	h.bytes += v.size()
 	return r
 }
 
+func (h *holders) findHeld(hash uint64, identity *Identity, client *Principal) (ref, bool) {
+	return h.heldIndex.find(hash, func(r ref) bool { return h.at(r).is(identity, client) })
+}
+
+func (h *holders) findOwner(name ownerName) (ref, bool) {
+	return h.ownIndex.find(h.hashOwner(name), func(r ref) bool { return *h.owners.at(r).name == name })
+}
+
 func (h *holders) internOwner(name ownerName) ref {
-	hash := h.hashOwner(name)
-	r, ok := h.ownIndex.find(hash, func(r ref) bool { return *h.owners.at(r).name == name })
+	r, ok := h.findOwner(name)
 	if ok {
 		h.owners.edit(r).holders++
 		return r
@@ -92,7 +99,7 @@ func (h *holders) internOwner(name ownerName) ref {
 	}
 	head := h.realms.at(in).head
 	r = h.owners.add(owner{name: &name, realm: in, holders: 1, next: head})
-	h.ownIndex.add(hash, r)
+	h.ownIndex.add(h.hashOwner(name), r)
 	h.realms.edit(in).head = r
 	if head != 0 {
 		h.owners.edit(head).before = r
@@ -120,7 +127,7 @@ func (h *holders) release(r ref) {
 	}
 	owner := holder.owner
 	h.bytes -= holder.size()
-	h.heldIndex.remove(h.hashHeld(holder.held), r)
+	h.heldIndex.remove(holder.hash(h), r)
 	h.held.remove(r)
 	h.releaseOwner(owner)
 }
@@ -170,8 +177,7 @@ func (h *holders) newestOf(in RealmName, username Username, visit func(ref)) {
 				visit(h.owners.at(r).newest)
 			}
 		default:
-			name := ownerName{realm: v.name, username: username}
-			if r, ok := h.ownIndex.find(h.hashOwner(name), func(r ref) bool { return *h.owners.at(r).name == name }); ok {
+			if r, ok := h.findOwner(ownerName{realm: v.name, username: username}); ok {
 				visit(h.owners.at(r).newest)
 			}
 		}
@@ -183,24 +189,34 @@ func (h *holders) hashOwner(name ownerName) uint64 {
 	return maphash.Comparable(h.seed, name)
 }
 
-// hashHeld need not tell all apart: those who hold tokens under the same name from
-// the same client, with the same number of roles, share a hash.
-func (h *holders) hashHeld(v *held) uint64 {
-	return maphash.Comparable(h.seed, heldKey{v.Identity.Principal, v.Client, len(v.Identity.Roles)})
+func (h *holders) hashHeld(identity *Identity, client *Principal) uint64 {
+	var hash maphash.Hash
+	hash.SetSeed(h.seed)
+	texts := [...]string{
+		string(client.Username), string(client.Realm.Name),
+		string(identity.Username), string(identity.Realm.Name),
+	}
+	for _, s := range texts {
+		_, _ = hash.WriteString(s) // never fails
+		_ = hash.WriteByte(0)      // never fails
+	}
+	for _, role := range identity.Roles {
+		_, _ = hash.WriteString(string(role))
+		_ = hash.WriteByte(0)
+	}
+	_, _ = hash.Write(identity.Metadata)
+	return hash.Sum64()
 }
 
-type heldKey struct {
-	owner, client Principal
-	roles         int
+func (v *held) is(identity *Identity, client *Principal) bool {
+	return v.Client == *client && v.Identity.Principal == identity.Principal &&
+		slices.Equal(v.Identity.Roles, identity.Roles) &&
+		equalText(v.Identity.FullName, identity.FullName) &&
+		equalText(v.Identity.Email, identity.Email) &&
+		string(v.Identity.Metadata) == string(identity.Metadata)
 }
 
-func (v *held) equal(w *held) bool {
-	return v.Client == w.Client && v.Identity.Principal == w.Identity.Principal &&
-		slices.Equal(v.Identity.Roles, w.Identity.Roles) &&
-		equalText(v.Identity.FullName, w.Identity.FullName) &&
-		equalText(v.Identity.Email, w.Identity.Email) &&
-		string(v.Identity.Metadata) == string(w.Identity.Metadata)
-}
+func (v *held) hash(h *holders) uint64 { return h.hashHeld(&v.Identity, &v.Client) }
 
 func equalText(a, b *string) bool {
 	if a == nil || b == nil {

@@ -38,6 +38,17 @@ func newIndex(hash func(ref) uint64) index {
 	return index{hash: hash, directory: []*segment{newSegment(0, smallSegment)}}
 }
 
+// reserve makes an empty index ready for n refs, so that it need not grow meanwhile.
+func (ix *index) reserve(n int) {
+	for n>>ix.depth > maxSegment*5/8 && ix.depth < maxDepth {
+		ix.depth++
+	}
+	ix.directory = make([]*segment, 1<<ix.depth)
+	for i := range ix.directory {
+		ix.directory[i] = newSegment(ix.depth, nextSize(n>>ix.depth))
+	}
+}
+
 func newSegment(depth uint8, size int) *segment {
 	return &segment{depth: depth, tags: make([]uint8, size), refs: make([]ref, size)}
 }

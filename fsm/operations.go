@@ -34,6 +34,7 @@ func newOperations() *operations {
 func (o *operation) id() OperationID { return OperationID(o[:16]) }
 func (o *operation) hash() uint64    { return binary.LittleEndian.Uint64(o[:8]) }
 func (o *operation) time() UnixMilli { return moment(o[16:22]) }
+func (o *operation) answered() bool  { return o[23]&(bitSalted|bitCounted) != 0 }
 func (a *answer) number() uint64     { return binary.LittleEndian.Uint64(a[:8]) }
 func (a *answer) pair() ref          { return ref(binary.LittleEndian.Uint32(a[8:12])) }
 func (a *answer) salt() Salt         { return Salt(a[12:28]) }
@@ -47,16 +48,21 @@ func (o *operations) number(r ref) uint64 {
 
 func (o *operations) at(r ref) *operation { return o.done.at(o.number(r)) }
 
+// find returns the number of an operation that is remembered.
+func (o *operations) find(id OperationID) (uint64, bool) {
+	r, ok := o.index.find(binary.LittleEndian.Uint64(id[:8]), func(r ref) bool { return o.at(r).id() == id })
+	return o.number(r), ok
+}
+
 // recall returns the first outcome of an operation that is remembered.
 func (o *operations) recall(id OperationID) (Outcome, bool) {
-	found, ok := o.index.find(binary.LittleEndian.Uint64(id[:8]), func(r ref) bool { return o.at(r).id() == id })
+	n, ok := o.find(id)
 	if !ok {
 		return Outcome{}, false
 	}
-	n := o.number(found)
 	op := o.done.at(n)
 	outcome := Outcome{Reason: Reason(op[22]), Existed: op[23]&bitExisted != 0}
-	if op[23]&(bitSalted|bitCounted) == 0 {
+	if !op.answered() {
 		return outcome, true
 	}
 	a := o.answers.at(o.answers.search(func(a *answer) bool { return a.number() >= n }))

@@ -51,14 +51,55 @@ func (f *FSM) Apply(entry *raft.Log) any {
 	return outcomes
 }
 
-// Snapshot implements raft.FSM.
+// Snapshot implements raft.FSM. It takes less than a millisecond, however large the
+// state is; see [State].
 func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
-	return nil, errors.New("fsm: snapshot: not yet")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &snapshot{fsm: f, state: f.state, view: f.state.snapshot()}, nil
 }
 
-// Restore implements raft.FSM.
+// Restore implements raft.FSM. It builds a new state aside; the old one stays, and
+// is what readers see, until the new one has been verified to the last byte.
 func (f *FSM) Restore(source io.ReadCloser) error {
-	return source.Close()
+	restored, err := restore(source)
+	if err != nil {
+		return fmt.Errorf("restore snapshot: %w", err)
+	}
+	f.mu.Lock()
+	f.state = restored
+	f.mu.Unlock()
+	f.applied.Store(restored.applied)
+	f.notify(restored.applied)
+	return nil
+}
+
+// snapshot is a view of a state on its way to a file.
+type snapshot struct {
+	fsm   *FSM
+	state *State // of which it is a view
+	view  *view  // nil once released
+}
+
+// Persist implements raft.FSMSnapshot.
+func (s *snapshot) Persist(sink raft.SnapshotSink) error {
+	if err := s.view.write(sink); err != nil {
+		return errors.Join(fmt.Errorf("persist: %w", err), sink.Cancel())
+	}
+	if err := sink.Close(); err != nil {
+		return fmt.Errorf("persist: close: %w", err)
+	}
+	return nil
+}
+
+// Release implements raft.FSMSnapshot.
+func (s *snapshot) Release() {
+	s.fsm.mu.Lock()
+	defer s.fsm.mu.Unlock()
+	if s.view != nil {
+		s.view = nil
+		s.state.release()
+	}
 }
 
 // AccessToken returns the pair with that access token.

@@ -108,10 +108,7 @@ func (t *table[T]) pageWithSpace() int {
 	for ; t.first < len(t.space); t.first++ {
 		if word := t.space[t.first]; word != 0 {
 			n := t.first*64 + bits.TrailingZeros64(word)
-			for len(t.pages) <= n {
-				t.pages = append(t.pages, nil)
-				t.meta = append(t.meta, pageMeta{})
-			}
+			t.reach(n)
 			return n
 		}
 	}
@@ -126,6 +123,30 @@ func (t *table[T]) pageWithSpace() int {
 func (t *table[T]) has(r ref) bool {
 	n, slot := (r-1)/pageSlots, (r-1)%pageSlots // of zero it makes a number that is too large
 	return int(n) < len(t.meta) && t.meta[n].used[slot/64]&(1<<(slot%64)) != 0
+}
+
+// place puts v into that slot while a table is rebuilt. False: there is no such
+// slot, or it is in use.
+func (t *table[T]) place(r ref, v T) bool {
+	if r == 0 || r > maxPages*pageSlots || t.has(r) {
+		return false
+	}
+	n := int(r-1) / pageSlots
+	for len(t.space) <= n/64 {
+		t.space = append(t.space, ^uint64(0))
+	}
+	t.reach(n)
+	t.occupy(r)
+	*t.edit(r) = v
+	return true
+}
+
+// reach makes the table so long that page n is in it.
+func (t *table[T]) reach(n int) {
+	for len(t.pages) <= n {
+		t.pages = append(t.pages, nil)
+		t.meta = append(t.meta, pageMeta{})
+	}
 }
 
 // all calls visit for every used slot in order, until it returns false.

@@ -1,0 +1,216 @@
+package fsm
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/raft"
+	"pgregory.net/rapid"
+)
+
+// logs draws entries that meet in a small world: few users, clients and tokens,
+// so that commands get in each other's way, and times that jump over every limit.
+type logs struct {
+	t    *rapid.T
+	at   UnixMilli
+	ops  int
+	past []Command
+}
+
+var (
+	someUsers  = []Username{"ada", "bob"}
+	someRealms = []Realm{{RealmNative, "native"}, {RealmReserved, "reserved"}, {"default_file", "file"}, {"l1", "ldap"}, {"l2", "ldap"}}
+	someSpans  = []int64{0, 1, 1000, 60_000, 20 * 60_000, 24 * 3_600_000, MaxAccessLifetime}
+	someSteps  = []int64{0, 0, 0, 1, 999, 1000, 30_000, 120_000, OperationMemory + 1, 20 * 60_000, 24 * 3_600_000, -5000}
+)
+
+func pick[T any](l *logs, name string, from []T) T { return rapid.SampledFrom(from).Draw(l.t, name) }
+
+func (l *logs) digest(kind byte) Digest {
+	return Digest{0: byte(rapid.IntRange(1, 24).Draw(l.t, "token")), 23: kind}
+}
+
+func (l *logs) principal(name string) Principal {
+	return Principal{pick(l, name, someUsers), pick(l, name+" realm", someRealms)}
+}
+
+func (l *logs) identity() Identity {
+	id := Identity{Principal: l.principal("owner"), Roles: []RoleName{}}
+	if rapid.Bool().Draw(l.t, "role") {
+		id.Roles = append(id.Roles, "admin")
+		id.Metadata = []byte(`{"a":1}`)
+	}
+	return id
+}
+
+func (l *logs) header() Header {
+	l.ops++
+	h := Header{Operation: OperationID{0: byte(l.ops), 1: byte(l.ops >> 8), 15: 1}}
+	switch rapid.IntRange(0, 9).Draw(l.t, "guard") {
+	case 0:
+		h.Guard.Bearer = l.digest('a')
+	case 1:
+		h.Guard.RolesVersion = rapid.Uint64Range(1, 3).Draw(l.t, "roles version")
+	case 2:
+		h.Guard.Caller = l.principal("caller")
+		h.Guard.CallerGeneration = Generation(rapid.IntRange(1, 4).Draw(l.t, "generation"))
+	}
+	return h
+}
+
+func (l *logs) command() Command {
+	if len(l.past) > 0 && rapid.IntRange(0, 4).Draw(l.t, "repeat") == 0 {
+		return pick(l, "past", l.past)
+	}
+	c := l.fresh()
+	l.past = append(l.past, c)
+	return c
+}
+
+func (l *logs) fresh() Command {
+	h := l.header()
+	switch n := rapid.IntRange(0, 19).Draw(l.t, "kind"); {
+	case n < 5:
+		c := Issue{
+			Header: h, Access: l.digest('a'), Identity: l.identity(), Client: l.principal("client"),
+			AccessLifetime: pick(l, "access", someSpans), SessionLifetime: pick(l, "session", someSpans),
+		}
+		if n > 0 {
+			c.Refresh, c.RefreshLifetime = l.digest('r'), pick(l, "refresh", append(someSpans, MaxRefreshLifetime))
+		}
+		if n == 1 {
+			c.IdentityGeneration = Generation(rapid.IntRange(1, 4).Draw(l.t, "generation"))
+		}
+		return c
+	case n < 11:
+		return Refresh{
+			Header: h, Presented: l.digest('r'), Client: l.principal("client"), Salt: Salt(h.Operation),
+			Access: l.digest('a'), Refresh: l.digest('r'), AccessLifetime: pick(l, "access", someSpans),
+			RefreshLifetime: pick(l, "refresh", someSpans), Window: pick(l, "window", []int64{0, 30_000, MaxRefreshWindow}), KeepFamily: n == 5,
+		}
+	case n < 13:
+		c := Invalidate{Header: h}
+		switch rapid.IntRange(0, 4).Draw(l.t, "what") {
+		case 0:
+			c.Access = l.digest('a')
+		case 1:
+			c.Refresh = l.digest('r')
+		case 2:
+			c.Username = pick(l, "username", someUsers)
+		case 3:
+			c.Realm = pick(l, "realm", someRealms).Name
+		case 4:
+			c.Username, c.Realm = pick(l, "username", someUsers), pick(l, "realm", someRealms).Name
+		}
+		return c
+	case n < 15:
+		return CollectExpired{Header: h, Limit: rapid.Uint32Range(1, 5).Draw(l.t, "limit")}
+	}
+	return l.freshUser(h)
+}
+
+func (l *logs) freshUser(h Header) Command {
+	username := pick(l, "username", someUsers)
+	realm := pick(l, "realm", []RealmName{RealmNative, RealmReserved})
+	yes := rapid.Bool().Draw(l.t, "yes")
+	switch rapid.IntRange(0, 6).Draw(l.t, "user kind") {
+	case 0:
+		c := PutUser{Header: h, Username: username, Roles: []RoleName{"r"}, Enabled: yes}
+		if rapid.Bool().Draw(l.t, "password") {
+			c.Verifier = "{v}" + string(username)
+		}
+		return c
+	case 1:
+		return DeleteUser{Header: h, Username: username}
+	case 2:
+		return SetPassword{Header: h, Realm: realm, Username: username, Verifier: "w", OnlyIfUnset: yes}
+	case 3:
+		return SetEnabled{Header: h, Realm: realm, Username: username, Enabled: yes}
+	case 4:
+		return PutRole{Header: h, Role: Role{Name: RoleName(username), Cluster: []string{"all"}, RunAs: []string{}}}
+	case 5:
+		return DeleteRole{Header: h, Name: RoleName(username)}
+	}
+	return Initialize{Header: h, ClusterID: [16]byte{1}, KeyCheck: [32]byte{byte(l.ops)}}
+}
+
+func (l *logs) entry() (Entry, []byte) {
+	l.at = max(1, l.at+UnixMilli(pick(l, "step", someSteps)))
+	e := Entry{At: l.at}
+	var raw [][]byte
+	for range rapid.IntRange(1, 4).Draw(l.t, "commands") {
+		c := l.command()
+		e.Commands = append(e.Commands, c)
+		raw = append(raw, AppendCommand(nil, c))
+	}
+	return e, AppendEntry(nil, l.at, raw)
+}
+
+// TestLogAgainstModel applies random logs to two replicas and to the model. All
+// outcomes and all that can be looked up must agree; the second replica is put
+// away and restored from its snapshot now and then, and the snapshots of both must
+// be the same bytes.
+func TestLogAgainstModel(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		l := &logs{t: rt, at: 1_700_000_000_000}
+		m, a, b := newModel(), New(nil), New(nil)
+		for index := range uint64(rapid.IntRange(1, 60).Draw(rt, "entries")) {
+			e, raw := l.entry()
+			want := m.apply(e)
+			for name, f := range map[string]*FSM{"replica": a, "restored replica": b} {
+				got := f.Apply(&raft.Log{Index: index + 1, Data: raw})
+				if d := cmp.Diff(want, got); d != "" {
+					rt.Fatalf("entry %d %+v: outcomes of %s (-want +got):\n%s", index, e, name, d)
+				}
+			}
+			if rapid.IntRange(0, 7).Draw(rt, "restore") == 0 {
+				b = New(nil)
+				if err := b.Restore(source(persisted(rt, a))); err != nil {
+					rt.Fatalf("restore: %v", err)
+				}
+			}
+			compareToModel(rt, m, b)
+		}
+		if !bytes.Equal(persisted(rt, a), persisted(rt, b)) {
+			rt.Fatalf("two replicas, two snapshots")
+		}
+	})
+}
+
+func compareToModel(t *rapid.T, m *model, f *FSM) {
+	t.Helper()
+	if pairs, _ := f.Size(); pairs != len(m.pairs) {
+		t.Fatalf("pairs: want %d, got %d", len(m.pairs), pairs)
+	}
+	for _, p := range m.pairs {
+		got, ok := f.AccessToken(p.access)
+		if d := cmp.Diff(p.Token, got); !ok || d != "" {
+			t.Fatalf("access token (-want +got):\n%s", d)
+		}
+		got, ok = f.RefreshToken(p.refresh)
+		if d := cmp.Diff(p.Token, got); ok != (p.refresh != Digest{}) || ok && d != "" {
+			t.Fatalf("refresh token (-want +got):\n%s", d)
+		}
+	}
+	for name, u := range m.users {
+		got, ok := f.User(name.realm, name.username)
+		if d := cmp.Diff(u, got); !ok || d != "" {
+			t.Fatalf("user (-want +got):\n%s", d)
+		}
+	}
+	for name, r := range m.roles {
+		got, ok := f.Role(name)
+		if d := cmp.Diff(r, got); !ok || d != "" {
+			t.Fatalf("role (-want +got):\n%s", d)
+		}
+	}
+	id, key, _ := f.Cluster()
+	if id != m.cluster.ClusterID || key != m.cluster.KeyCheck || f.RolesVersion() != m.rolesVersion || f.Now() != m.now {
+		t.Fatalf("cluster, roles version or time differ")
+	}
+	if len(f.Roles()) != len(m.roles) || f.state.users.table.used != len(m.users) {
+		t.Fatalf("users or roles too many")
+	}
+}

@@ -1,0 +1,194 @@
+package fsm
+
+// relink rebuilds what a snapshot leaves out, the indexes above all, and refuses
+// on x what no state could have written.
+func (s *State) relink(x *codec) {
+	x.require(s.rolesVersion != 0, "no version of the roles")
+	s.users.relink(x)
+	s.roles.relink(x)
+	s.users.table.all(func(_ ref, u **User) bool {
+		x.require((*u).Generation != 0 && (*u).Generation <= s.generation, "generation of a user")
+		return x.err == nil
+	})
+	for _, step := range []func(*codec){
+		s.pairs.holders.relinkOwners, s.pairs.holders.relinkHeld,
+		s.pairs.relinkRecords, s.pairs.holders.checkUse,
+		s.pairs.checkOwners, s.pairs.checkFamilies, s.pairs.checkDue,
+		func(x *codec) { s.operations.relink(x, s.now) },
+	} {
+		if x.err == nil {
+			step(x)
+		}
+	}
+}
+
+func (n *named[K, V]) relink(x *codec) {
+	n.table.all(func(r ref, v **V) bool {
+		_, known := n.lookup(n.key(*v))
+		x.require(!known, "name used twice")
+		n.index.add(n.hash(n.key(*v)), r)
+		return x.err == nil
+	})
+}
+
+// relinkOwners finds the head of each realm's chain and checks that the chains
+// hold every owner once.
+func (h *holders) relinkOwners(x *codec) {
+	h.owners.all(func(r ref, o *owner) bool {
+		x.require(h.realms.has(o.realm), "owner without realm")
+		x.require(o.next == 0 || h.owners.has(o.next) && h.owners.at(o.next).before == r, "chain of owners")
+		x.require(o.before == 0 || h.owners.has(o.before) && h.owners.at(o.before).next == r, "chain of owners")
+		if x.err != nil {
+			return false
+		}
+		if o.before == 0 {
+			head := &h.realms.edit(o.realm).head
+			x.require(*head == 0, "two chains of one realm")
+			*head = r
+		}
+		o.name.realm = h.realms.at(o.realm).name
+		_, known := h.findOwner(*o.name)
+		x.require(!known, "owner twice")
+		h.ownIndex.add(h.hashOwner(*o.name), r)
+		return x.err == nil
+	})
+	if x.err != nil {
+		return
+	}
+	names, seen := map[RealmName]bool{}, 0
+	h.realms.all(func(in ref, v *realm) bool {
+		x.require(v.head != 0 && !names[v.name], "realm empty or twice")
+		names[v.name] = true
+		for r := v.head; r != 0 && x.err == nil; r = h.owners.at(r).next {
+			seen++
+			x.require(h.owners.at(r).realm == in && seen <= h.owners.used, "chain of owners")
+		}
+		return x.err == nil
+	})
+	x.require(seen == h.owners.used, "owners outside their chains")
+}
+
+func (h *holders) relinkHeld(x *codec) {
+	h.held.all(func(r ref, v *holder) bool {
+		x.require(h.owners.has(v.owner), "holder without owner")
+		if x.err != nil {
+			return false
+		}
+		owner := h.owners.edit(v.owner)
+		owner.holders++
+		x.require(*owner.name == ownerName{v.Identity.Realm.Name, v.Identity.Username}, "holder of another owner")
+		hash := v.hash(h)
+		_, known := h.findHeld(hash, &v.Identity, &v.Client)
+		x.require(!known, "holder twice")
+		h.heldIndex.add(hash, r)
+		h.bytes += v.size()
+		return x.err == nil
+	})
+}
+
+// relinkRecords indexes the pairs, counts their holders' uses, finds the newest of
+// each owner and checks each pair's neighbours.
+func (p *pairs) relinkRecords(x *codec) {
+	p.access.reserve(p.records.used)
+	p.refresh.reserve(p.records.used)
+	p.records.all(func(r ref, v *pair) bool {
+		x.require(p.holders.held.has(v.holder()) && v.flags()&^knownFlags == 0, "holder or flags of a pair")
+		x.require(v.createdAt() <= MaxMoment && v.refreshExpires() <= MaxMoment+MaxRefreshLifetime, "moments of a pair")
+		x.require(p.mutual(r, v, linkNewer, linkOlder) && p.mutual(r, v, linkPredecessor, linkSuccessor), "neighbours of a pair")
+		x.require(v.linked(linkDue) == 0 || p.records.has(v.linked(linkDue)), "chain of due pairs")
+		if x.err != nil {
+			return false
+		}
+		x.require(!p.taken(v.access(), v.refresh()), "digest twice")
+		p.access.add(v.accessHash(), r)
+		if v.hasRefresh() {
+			p.refresh.add(v.refreshHash(), r)
+		}
+		p.holders.held.edit(v.holder()).pairs++
+		if v.linked(linkNewer) == 0 {
+			x.require(p.holders.prepend(v.holder(), r) == 0, "two chains of one owner")
+		}
+		return x.err == nil
+	})
+}
+
+// mutual tells whether the neighbours of a pair in a chain know it as theirs.
+func (p *pairs) mutual(r ref, v *pair, before, after int) bool {
+	previous, next := v.linked(before), v.linked(after)
+	return (previous == 0 || p.records.has(previous) && p.at(previous).linked(after) == r) &&
+		(next == 0 || p.records.has(next) && p.at(next).linked(before) == r)
+}
+
+// checkUse checks that no identity and no owner outlived its pairs.
+func (h *holders) checkUse(x *codec) {
+	h.held.all(func(_ ref, v *holder) bool {
+		x.require(v.pairs > 0, "holder without pairs")
+		return x.err == nil
+	})
+	h.owners.all(func(_ ref, o *owner) bool {
+		x.require(o.holders > 0 && o.newest != 0, "owner without pairs")
+		return x.err == nil
+	})
+}
+
+// checkOwners checks that the owners' chains hold every pair once. The neighbours
+// are known to agree, so a pair that is not reached is in a ring.
+func (p *pairs) checkOwners(x *codec) {
+	seen := 0
+	p.holders.owners.all(func(owner ref, o *owner) bool {
+		for r := o.newest; r != 0 && x.err == nil; r = p.at(r).linked(linkOlder) {
+			seen++
+			x.require(p.holders.held.at(p.at(r).holder()).owner == owner, "chain of an owner")
+		}
+		return x.err == nil
+	})
+	x.require(seen == p.records.used, "pairs outside their owners' chains")
+}
+
+// checkFamilies checks that no family is a ring.
+func (p *pairs) checkFamilies(x *codec) {
+	seen := 0
+	p.records.all(func(r ref, v *pair) bool {
+		if v.linked(linkPredecessor) == 0 {
+			for ; r != 0; r = p.at(r).linked(linkSuccessor) {
+				seen++
+			}
+		}
+		return true
+	})
+	x.require(seen == p.records.used, "family without beginning")
+}
+
+// checkDue checks that the buckets hold every pair once.
+func (p *pairs) checkDue(x *codec) {
+	seen := 0
+	for i, b := range p.due {
+		x.require(i == 0 || b.number > p.due[i-1].number, "order of buckets")
+		x.require(p.records.has(b.head), "empty bucket")
+		for r := b.head; r != 0 && x.err == nil; r = p.at(r).linked(linkDue) {
+			seen++
+			x.require(seen <= p.records.used && p.at(r).dueBucket() == b.number, "pair in a wrong bucket")
+		}
+	}
+	x.require(seen == p.records.used, "pairs without bucket")
+}
+
+// relink indexes the operations and checks that the answers belong to them.
+func (o *operations) relink(x *codec, now UnixMilli) {
+	o.index.reserve(o.done.len())
+	next := o.answers.start
+	var last UnixMilli
+	for n := o.done.start; n < o.done.end && x.err == nil; n++ {
+		op := o.done.at(n)
+		_, known := o.find(op.id())
+		x.require(!known && op.id() != OperationID{}, "operation twice")
+		x.require(last <= op.time() && op.time() <= now, "order of operations")
+		last = op.time()
+		o.index.add(op.hash(), ref(n)) //nolint:gosec // the low half is meant
+		if op.answered() {
+			x.require(next < o.answers.end && o.answers.at(next).number() == n, "operation without answer")
+			next++
+		}
+	}
+	x.require(next == o.answers.end, "answer without operation")
+}

@@ -1,0 +1,115 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// restore reads a snapshot into a new state. It accepts only what a [State] could
+// have written: besides the checksums it verifies every link and count, so that no
+// file, however made, can crash the node later or make it loop. Memory beyond the
+// state itself is one frame.
+func restore(from io.Reader) (*State, error) {
+	r, err := newFrameReader(from)
+	if err != nil {
+		return nil, err
+	}
+	s := newState()
+	var sum summary
+	for {
+		section, items, err := r.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		x := codec{buf: items, reading: true}
+		for len(x.buf) > 0 {
+			s.readItem(&x, section, &sum)
+		}
+		if x.err != nil {
+			return nil, fmt.Errorf("section %d: %w", section, x.err)
+		}
+	}
+	s.restoreSummary(&sum)
+	if s.summary() != sum {
+		return nil, fmt.Errorf("%w: items are missing", ErrUnreadable)
+	}
+	x := codec{reading: true}
+	s.relink(&x)
+	return s, x.err
+}
+
+// readItem reads one item. It takes at least a byte or fails.
+func (s *State) readItem(x *codec, section section, sum *summary) {
+	h := s.pairs.holders
+	switch section {
+	case sectionSummary:
+		sum.code(x)
+		s.operations.done.start, s.operations.done.end = sum.operation, sum.operation
+	case sectionRealms:
+		readSlot(x, &h.realms, (*realm).code)
+	case sectionOwners:
+		readSlot(x, &h.owners, (*owner).code)
+	case sectionHolders:
+		readSlot(x, &h.held, (*holder).code)
+	case sectionPairs:
+		s.pairs.readPage(x)
+	case sectionDue:
+		if b := x.take(bucketSize); b != nil {
+			s.pairs.due = append(s.pairs.due, bucket{binary.LittleEndian.Uint32(b), ref(binary.LittleEndian.Uint32(b[4:]))})
+		}
+	case sectionUsers:
+		readSlot(x, &s.users.table, codeUser)
+	case sectionRoles:
+		readSlot(x, &s.roles.table, codeRole)
+	case sectionOperations:
+		if b := x.take(len(operation{})); b != nil {
+			s.operations.done.push(operation(b))
+		}
+	case sectionAnswers:
+		if b := x.take(len(answer{})); b != nil {
+			s.operations.answers.push(answer(b))
+		}
+	default:
+		x.unreadable("no such section")
+	}
+}
+
+func readSlot[T any](x *codec, t *table[T], code func(*T, *codec)) {
+	var r ref
+	var v T
+	x.ref(&r)
+	code(&v, x)
+	x.require(x.err != nil || t.place(r, v), "slot out of range or used twice")
+}
+
+func (p *pairs) readPage(x *codec) {
+	head := x.take(pageHead)
+	if head == nil {
+		return
+	}
+	n, bits := binary.LittleEndian.Uint32(head), head[4:]
+	x.require(n < maxPages, "page out of range")
+	for slot := range ref(pageSlots) {
+		if bits[slot/8]&(1<<(slot%8)) == 0 {
+			continue
+		}
+		b := x.take(pairSize)
+		if b == nil {
+			return
+		}
+		record := pair(b)
+		x.require(record.used() && p.records.place(ref(n)*pageSlots+slot+1, record), "pair without digest or in a used slot")
+	}
+}
+
+// restoreSummary takes over what is in no table.
+func (s *State) restoreSummary(sum *summary) {
+	s.now, s.applied = sum.now, sum.applied
+	s.clusterID, s.keyCheck = sum.clusterID, sum.keyCheck
+	s.generation, s.rolesVersion = sum.generation, sum.rolesVersion
+}

@@ -1,0 +1,245 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"io"
+	"slices"
+)
+
+// view is the state at one moment. Later changes of the state leave it alone:
+// pages that it shares are copied before they are written to. So it may be written
+// to a file while entries are applied, until it is released.
+type view struct {
+	summary summary
+	realms  []*[pageSlots]realm
+	owners  []*[pageSlots]owner
+	held    []*[pageSlots]holder
+	records []*[pageSlots]pair
+	due     []bucket
+	users   []*[pageSlots]*User
+	roles   []*[pageSlots]*Role
+	done    fifo[operation]
+	answers fifo[answer]
+}
+
+// summary is the first thing in a snapshot: what is not in a table, and how much
+// there is of all that follows.
+type summary struct {
+	now          UnixMilli
+	applied      uint64
+	clusterID    [16]byte
+	keyCheck     [32]byte
+	generation   Generation
+	rolesVersion uint64
+	operation    uint64                     // number of the first operation
+	counts       [sectionAnswers + 1]uint64 // items by section; pairs, not pages
+}
+
+func (v *summary) code(x *codec) {
+	x.millis((*int64)(&v.now), int64(MaxMoment))
+	x.uint(&v.applied, 1<<64-1)
+	x.raw(v.clusterID[:])
+	x.raw(v.keyCheck[:])
+	x.uint((*uint64)(&v.generation), 1<<64-1)
+	x.uint(&v.rolesVersion, 1<<64-1)
+	x.uint(&v.operation, 1<<63)
+	for i := range v.counts {
+		x.uint(&v.counts[i], maxPages*pageSlots)
+	}
+}
+
+// snapshot costs a copy of the addresses of all pages.
+func (s *State) snapshot() *view {
+	s.snapshots++
+	h := s.pairs.holders
+	return &view{
+		summary: s.summary(),
+		realms:  h.realms.snapshot(),
+		owners:  h.owners.snapshot(),
+		held:    h.held.snapshot(),
+		records: s.pairs.records.snapshot(),
+		due:     slices.Clone(s.pairs.due),
+		users:   s.users.table.snapshot(),
+		roles:   s.roles.table.snapshot(),
+		done:    s.operations.done.snapshot(),
+		answers: s.operations.answers.snapshot(),
+	}
+}
+
+// release says that a view is not used any more. When none is left, pages are
+// written to where they are again.
+func (s *State) release() {
+	s.snapshots--
+	if s.snapshots > 0 {
+		return
+	}
+	h := s.pairs.holders
+	h.realms.unshare()
+	h.owners.unshare()
+	h.held.unshare()
+	s.pairs.records.unshare()
+	s.users.table.unshare()
+	s.roles.table.unshare()
+}
+
+func (s *State) summary() summary {
+	h := s.pairs.holders
+	return summary{
+		now:          s.now,
+		applied:      s.applied,
+		clusterID:    s.clusterID,
+		keyCheck:     s.keyCheck,
+		generation:   s.generation,
+		rolesVersion: s.rolesVersion,
+		operation:    s.operations.done.start,
+		counts: [...]uint64{
+			sectionRealms:     uint64(h.realms.used),        //nolint:gosec // a count
+			sectionOwners:     uint64(h.owners.used),        //nolint:gosec // a count
+			sectionHolders:    uint64(h.held.used),          //nolint:gosec // a count
+			sectionPairs:      uint64(s.pairs.records.used), //nolint:gosec // a count
+			sectionDue:        uint64(len(s.pairs.due)),
+			sectionUsers:      uint64(s.users.table.used), //nolint:gosec // a count
+			sectionRoles:      uint64(s.roles.table.used), //nolint:gosec // a count
+			sectionOperations: s.operations.done.end - s.operations.done.start,
+			sectionAnswers:    s.operations.answers.end - s.operations.answers.start,
+		},
+	}
+}
+
+// maxItem bounds an item: a user or identity comes from one command.
+const maxItem = MaxCommandBytes + 2*MaxVerifierBytes
+
+// write writes the view. The bytes follow from the log alone: two replicas at the
+// same index write the same.
+func (v *view) write(to io.Writer) error {
+	w := newFrameWriter(to)
+	w.item(sectionSummary, v.summary.code)
+	writeTable(w, sectionRealms, v.realms, (*realm).used, (*realm).code)
+	writeTable(w, sectionOwners, v.owners, (*owner).used, (*owner).code)
+	writeTable(w, sectionHolders, v.held, (*holder).used, (*holder).code)
+	for n, page := range v.records {
+		if page != nil {
+			w.done(appendPage(w.room(sectionPairs, pageHead+pageSlots*pairSize), n, page))
+		}
+	}
+	for _, b := range v.due {
+		w.done(b.append(w.room(sectionDue, bucketSize)))
+	}
+	writeTable(w, sectionUsers, v.users, isSet[User], codeUser)
+	writeTable(w, sectionRoles, v.roles, isSet[Role], codeRole)
+	for n := v.done.start; n < v.done.end; n++ {
+		w.done(append(w.room(sectionOperations, len(operation{})), v.done.at(n)[:]...))
+	}
+	for n := v.answers.start; n < v.answers.end; n++ {
+		w.done(append(w.room(sectionAnswers, len(answer{})), v.answers.at(n)[:]...))
+	}
+	return w.end()
+}
+
+// item writes one item.
+func (w *frameWriter) item(s section, code func(*codec)) {
+	x := codec{buf: w.room(s, maxItem)}
+	code(&x)
+	w.done(x.buf)
+}
+
+// writeTable writes the used slots of a table, each after its ref.
+func writeTable[T any](w *frameWriter, s section, pages []*[pageSlots]T, used func(*T) bool, code func(*T, *codec)) {
+	for n, page := range pages {
+		if page == nil {
+			continue
+		}
+		for slot := range page {
+			if v := &page[slot]; used(v) {
+				r := ref(n*pageSlots + slot + 1)
+				w.item(s, func(x *codec) {
+					x.ref(&r)
+					code(v, x)
+				})
+			}
+		}
+	}
+}
+
+// pageHead is a page's number (4) and a bit for each used slot (32). The used
+// slots follow.
+const pageHead = 4 + pageSlots/8
+
+func appendPage(b []byte, n int, page *[pageSlots]pair) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(n)) //nolint:gosec // less than maxPages
+	bits := len(b)
+	b = append(b, make([]byte, pageSlots/8)...)
+	for slot := range page {
+		if p := &page[slot]; p.used() {
+			b[bits+slot/8] |= 1 << (slot % 8)
+			b = append(b, p[:]...)
+		}
+	}
+	return b
+}
+
+const bucketSize = 8
+
+func (b bucket) append(to []byte) []byte {
+	to = binary.LittleEndian.AppendUint32(to, b.number)
+	return binary.LittleEndian.AppendUint32(to, uint32(b.head))
+}
+
+func (x *codec) ref(r *ref) {
+	n := uint64(*r)
+	x.uint(&n, maxPages*pageSlots)
+	*r = ref(n) //nolint:gosec // within the limit
+}
+
+func (r *realm) used() bool  { return r.head != 0 }
+func (o *owner) used() bool  { return o.name != nil }
+func (h *holder) used() bool { return h.held != nil }
+func (p *pair) used() bool   { return p.access() != Digest{} }
+
+func isSet[T any](v **T) bool { return *v != nil }
+
+// code leaves out what follows from the owners.
+func (r *realm) code(x *codec) { text(x, &r.name, MaxNameBytes) }
+
+// code leaves out what follows from the holders and pairs.
+func (o *owner) code(x *codec) {
+	if x.reading {
+		o.name = &ownerName{}
+	}
+	text(x, &o.name.username, MaxNameBytes)
+	x.ref(&o.realm)
+	x.ref(&o.next)
+	x.ref(&o.before)
+}
+
+// code leaves out what follows from the pairs.
+func (h *holder) code(x *codec) {
+	if x.reading {
+		h.held = &held{}
+	}
+	x.ref(&h.owner)
+	x.identity(&h.Identity)
+	x.principal(&h.Client)
+}
+
+func codeUser(v **User, x *codec) {
+	if x.reading {
+		*v = &User{}
+	}
+	u := *v
+	x.replicatedUser(&u.Realm, &u.Username)
+	text(x, &u.Verifier, MaxVerifierBytes)
+	texts(x, &u.Roles, MaxListLength, MaxNameBytes)
+	x.optionalText(&u.FullName, MaxTextBytes)
+	x.optionalText(&u.Email, MaxTextBytes)
+	x.blob(&u.Metadata, MaxDocumentBytes)
+	x.flag(&u.Enabled)
+	x.uint((*uint64)(&u.Generation), 1<<64-1)
+}
+
+func codeRole(v **Role, x *codec) {
+	if x.reading {
+		*v = &Role{}
+	}
+	x.role(*v)
+}

@@ -31,15 +31,21 @@ func ReadPrivate(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // a *PathError already says what was attempted
 	}
-	allowed := secretMode
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Uid == 0 && os.Geteuid() != 0 {
-		allowed |= 0o040
-	}
-	if excess := info.Mode().Perm() &^ (allowed | 0o100); excess != 0 {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	rootsOwn := ok && stat.Uid == 0
+	if allowed := allowedMode(rootsOwn, os.Geteuid() == 0); info.Mode().Perm()&^allowed != 0 {
 		return nil, fmt.Errorf("%s: others may read or change this secret (mode %04o); run: chmod %o %s",
 			path, info.Mode().Perm(), allowed, path)
 	}
 	return readLimited(file, path)
+}
+
+// allowedMode is the most that a secret's permissions may be.
+func allowedMode(rootsOwn, weAreRoot bool) fs.FileMode {
+	if rootsOwn && !weAreRoot {
+		return secretMode | 0o040
+	}
+	return secretMode
 }
 
 func readFile(path string) ([]byte, error) {

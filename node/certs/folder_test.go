@@ -209,3 +209,21 @@ func TestLoadClusterKeyNamesAMissingFile(t *testing.T) {
 		t.Errorf("error %v, want fs.ErrNotExist", err)
 	}
 }
+
+func TestSecretsOfRootMayBeReadByAGroup(t *testing.T) {
+	for name, test := range map[string]struct {
+		rootsOwn, weAreRoot bool
+		want                fs.FileMode
+	}{
+		"our own":                    {false, false, 0o600},
+		"our own, and we are root":   {true, true, 0o600},
+		"root's, mounted for us":     {true, false, 0o640},
+		"another's, and we are root": {false, true, 0o600},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := certs.AllowedMode(test.rootsOwn, test.weAreRoot); got != test.want {
+				t.Errorf("mode %04o, want %04o", got, test.want)
+			}
+		})
+	}
+}

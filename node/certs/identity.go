@@ -2,6 +2,7 @@ package certs
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -43,7 +44,7 @@ func CheckName(name string) error {
 		return fmt.Errorf("longer than %d bytes", maxNameBytes)
 	}
 	if !namePattern.MatchString(name) {
-		return fmt.Errorf("must be letters, digits, '-' and '_', in parts separated by single dots")
+		return errors.New("must be letters, digits, '-' and '_', in parts separated by single dots")
 	}
 	return nil
 }

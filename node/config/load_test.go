@@ -208,7 +208,7 @@ func TestEnvironment(t *testing.T) {
 		"Kubernetes, service jeton-http":       {"JETON_HTTP_SERVICE_HOST=10.0.0.1", ""},
 		"Kubernetes, service jeton-http, port": {"JETON_HTTP_PORT=tcp://10.0.0.1:9200", ""},
 		"misspelled":                           {"JETON_HTTP_PRT=1", "JETON_HTTP_PRT: unknown setting, did you mean [JETON_HTTP_PORT]?"},
-		"unknown":                              {"JETON_QUITE_ELSE=canary", "JETON_QUITE_ELSE: unknown setting; `jeton server --help` lists all settings"},
+		"unknown":                              {"JETON_QUITE_ELSE=canary", "JETON_QUITE_ELSE: unknown setting; `jeton help settings` lists all settings"},
 		"a bad value":                          {"JETON_HTTP_PORT=x", "JETON_HTTP_PORT: http.port: failed to parse value [x] as a number: it is not a whole number"},
 		"an empty value":                       {"JETON_CLUSTER_NAME=", "JETON_CLUSTER_NAME: cluster.name: is empty; leave the setting out, or give it a value"},
 	} {
@@ -227,7 +227,7 @@ func TestEnvironment(t *testing.T) {
 
 func TestUnknownFlag(t *testing.T) {
 	_, err := config.Load(write(t, complete), nil, map[string]string{"cluster.nmae": "x"})
-	const want = "--cluster.nmae: unknown setting, did you mean [cluster.name]?"
+	const want = "-E: unknown setting [cluster.nmae], did you mean [cluster.name]?"
 	if err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -77,7 +78,7 @@ func (r *reader) walk(node *yaml.Node, name string, at given, found map[string]g
 	isNull := node.Kind == yaml.ScalarNode && node.Tag == "!!null"
 	if node.Anchor != "" || strings.HasPrefix(node.Tag, "!") && !strings.HasPrefix(node.Tag, "!!") {
 		// Taken as YAML means it, a password that begins so would lose its beginning.
-		r.fail(here, name, errors.New("tags and anchors are not supported; put values that begin with ! or & in quotes"))
+		r.fail(here, cmp.Or(name, "the file"), errors.New("tags and anchors are not supported; put values that begin with ! or & in quotes"))
 		return
 	}
 	switch {
@@ -204,15 +205,17 @@ func foreign(variable, value string) bool {
 	return strings.HasSuffix(variable, "_PORT") && (strings.HasPrefix(value, "tcp://") || strings.HasPrefix(value, "udp://"))
 }
 
+const flag = "-E" // of `jeton server`: -E SETTING=VALUE
+
 // flags reads the settings given on the command line.
 func (r *reader) flags(overrides map[string]string, folder string) map[string]given {
 	found := map[string]given{}
 	for _, name := range slices.Sorted(maps.Keys(overrides)) {
 		if !r.known[name] {
-			r.problem("--%s: unknown setting%s", name, r.hint(name))
+			r.problem("%s: unknown setting [%s]%s", flag, name, r.hint(name))
 			continue
 		}
-		found[name] = given{name, []string{overrides[name]}, false, "--" + name, folder}
+		found[name] = given{name, []string{overrides[name]}, false, flag, folder}
 	}
 	return found
 }
@@ -239,7 +242,7 @@ func didYouMean(name string, known []string) string {
 		}
 	}
 	if best == "" {
-		return "; `jeton server --help` lists all settings"
+		return "; `jeton help settings` lists all settings"
 	}
 	return fmt.Sprintf(answer, best)
 }

@@ -110,20 +110,28 @@ func (c *Config) discoveryProblems() []problem {
 func (c *Config) addressProblems() []problem {
 	var all []problem
 	if isUnspecified(c.Transport.PublishHost) {
-		all = append(all, problem{"transport.publish_host",
-			fmt.Errorf("[%s] is no address to connect to; name this machine's own", c.Transport.PublishHost)})
+		all = append(all, problem{
+			"transport.publish_host",
+			fmt.Errorf("[%s] is no address to connect to; name this machine's own", c.Transport.PublishHost),
+		})
 	}
 	if isUnspecified(c.HTTP.PublishHost) {
-		all = append(all, problem{"http.publish_host",
-			fmt.Errorf("[%s] is no address to connect to; name this machine's own", c.HTTP.PublishHost)})
+		all = append(all, problem{
+			"http.publish_host",
+			fmt.Errorf("[%s] is no address to connect to; name this machine's own", c.HTTP.PublishHost),
+		})
 	}
 	if !c.Discovery.SingleNode && c.Transport.PublishHost == "" && isUnspecified(c.Transport.Host) {
-		all = append(all, problem{"transport.publish_host",
-			fmt.Errorf("is not set while transport.host is [%s]; name the host by which the other nodes reach this one", c.Transport.Host)})
+		all = append(all, problem{
+			"transport.publish_host",
+			fmt.Errorf("is not set while transport.host is [%s]; name the host by which the other nodes reach this one", c.Transport.Host),
+		})
 	}
 	if c.HTTP.Port == c.Transport.Port && c.HTTP.Port != 0 && c.HTTP.Host == c.Transport.Host {
-		all = append(all, problem{"transport.port",
-			fmt.Errorf("[%d] is http.port too; give each its own", c.Transport.Port)})
+		all = append(all, problem{
+			"transport.port",
+			fmt.Errorf("[%d] is http.port too; give each its own", c.Transport.Port),
+		})
 	}
 	return all
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -43,20 +42,20 @@ func (g given) items() []string {
 	return items
 }
 
-// unit is a suffix and how much of the base unit it stands for. In each list the
-// largest is first, and a suffix that ends in another one stands before it.
+// unit is a suffix and how much of the base unit it stands for.
 type unit struct {
 	suffix string
 	size   int64
 }
 
+// timeUnits and sizeUnits are in the order of their size, largest first.
 func timeUnits() []unit {
 	return []unit{
 		{"d", int64(24 * time.Hour)},
 		{"h", int64(time.Hour)},
 		{"m", int64(time.Minute)},
-		{"ms", int64(time.Millisecond)},
 		{"s", int64(time.Second)},
+		{"ms", int64(time.Millisecond)},
 	}
 }
 
@@ -76,19 +75,18 @@ func parseQuantity(text string, units []unit) (int64, error) {
 		}
 		number, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 63)
 		if err != nil {
-			continue
+			continue // "500m" before the s of "500ms", or no number at all
 		}
-		if number > uint64(math.MaxInt64/unit.size) { //nolint:gosec // sizes are positive
+		if number > uint64(math.MaxInt64/unit.size) {
 			return 0, errors.New("is too large")
 		}
-		return int64(number) * unit.size, nil //nolint:gosec // ParseUint was asked for 63 bits
+		return int64(number) * unit.size, nil
 	}
 	return 0, errors.New("unit is missing or unrecognized")
 }
 
 // formatQuantity writes a quantity in the largest unit that needs no fraction.
 func formatQuantity(quantity int64, units []unit) string {
-	units = slices.SortedFunc(slices.Values(units), func(a, b unit) int { return int(min(max(b.size-a.size, -1), 1)) })
 	for _, unit := range units {
 		if quantity != 0 && quantity%unit.size == 0 {
 			return strconv.FormatInt(quantity/unit.size, 10) + unit.suffix

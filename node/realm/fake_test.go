@@ -3,6 +3,7 @@ package realm_test
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -37,6 +38,10 @@ func (s *state) Propose(_ context.Context, command fsm.Command) (fsm.Outcome, er
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.proposed = append(s.proposed, command)
+	// As the leader does: what it cannot read, it does not propose.
+	if _, err := fsm.DecodeCommand(fsm.AppendCommand(nil, command)); err != nil {
+		return fsm.Outcome{}, fmt.Errorf("decode: %w", err)
+	}
 	if s.fail != nil || s.refuse != fsm.Done {
 		return fsm.Outcome{Reason: s.refuse}, s.fail
 	}

@@ -58,7 +58,7 @@ func bucketOf(d time.Duration) int {
 	if shift > maxShift {
 		return bucketCount - 1
 	}
-	return shift<<subBucketBits + int(v>>shift)
+	return shift<<subBucketBits + int(v>>shift) //nolint:gosec // v>>shift is below 256
 }
 
 func bucketEnd(bucket int) time.Duration {

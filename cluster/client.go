@@ -60,6 +60,9 @@ type Client struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // every goroutine the Client started
 
+	// confirms holds *call, to save the allocations of what is asked for most.
+	confirms sync.Pool
+
 	mu     sync.Mutex
 	closed bool
 	peers  map[raft.ServerAddress]*peer
@@ -111,13 +114,16 @@ func (c *Client) Propose(ctx context.Context, address raft.ServerAddress, comman
 
 // Confirm asks a peer for its term. The answer was made after the call began.
 func (c *Client) Confirm(ctx context.Context, address raft.ServerAddress) (Confirmation, error) {
-	q, _ := confirmCalls.Get().(*call)
+	q, reused := c.confirms.Get().(*call)
+	if !reused {
+		q = &call{kind: kindConfirm}
+	}
 	if _, err := c.ask(ctx, address, q); err != nil {
 		// The call may be in use still; leave it to the collector.
 		return Confirmation{}, fmt.Errorf("confirm with %s: %w", address, err)
 	}
 	confirmation := q.confirmation
-	confirmCalls.Put(q)
+	c.confirms.Put(q)
 	return confirmation, nil
 }
 

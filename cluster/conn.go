@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,13 +29,6 @@ type call struct {
 	done         chan struct{} // room for one
 	then         func(Confirmation, error)
 }
-
-// confirmCalls saves the allocations of a confirmation, which is asked for most.
-//
-//nolint:gochecknoglobals // a pool of cleared values is no state
-var confirmCalls = sync.Pool{New: func() any {
-	return &call{kind: kindConfirm, done: make(chan struct{}, 1)}
-}}
 
 // finish ends the call. It is called once.
 func (q *call) finish(err error) {

@@ -2,6 +2,7 @@ package token_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"jeton/fsm"
@@ -82,6 +83,12 @@ func TestInvalidateCounts(t *testing.T) {
 			}},
 			[]counts{{0, 0}},
 			0,
+		},
+		"a name that nobody can have": {
+			[]func(token.Pair) token.InvalidateRequest{func(token.Pair) token.InvalidateRequest {
+				return token.InvalidateRequest{Username: fsm.Username(strings.Repeat("x", fsm.MaxNameBytes+1))}
+			}},
+			[]counts{{0, 0}}, 0,
 		},
 		"unknown": { // well-formed: only the log can tell
 			[]func(token.Pair) token.InvalidateRequest{func(token.Pair) token.InvalidateRequest {

@@ -95,8 +95,12 @@ func TestClientCredentialsGrant(t *testing.T) {
 	if second.Type != token.AuthenticationToken || second.Identity.Username != "joe" || !second.RefreshToken.IsZero() {
 		t.Errorf("for a token: %+v", second)
 	}
-	if _, err := n.Authenticate(t.Context(), bearer(second.AccessToken)); err != nil {
-		t.Error(err)
+	caller, err := n.Authenticate(t.Context(), bearer(second.AccessToken))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(joe, caller.Identity); diff != "" {
+		t.Errorf("the token speaks for: -want +got\n%s", diff)
 	}
 	if _, err := n.Invalidate(t.Context(), login, token.InvalidateRequest{Token: first.AccessToken}); err != nil {
 		t.Fatal(err)

@@ -131,6 +131,57 @@ func TestRefreshYieldsASuccessorForTheSameUser(t *testing.T) {
 	}
 }
 
+// TestAClientRefreshesForItsUser: the pair belongs to the client that obtained it,
+// and speaks for another.
+func TestAClientRefreshesForItsUser(t *testing.T) {
+	c := newCluster(t, 1, newClock().now, nil)
+	c.putUser("portal", "portal")
+	c.putUser("joe", "secret")
+	n := c.nodes[0]
+	portal := n.mustLogIn("portal", "portal")
+	issued, err := n.Issue(t.Context(), portal, passwordGrant("joe", "secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Refresh(t.Context(), n.mustLogIn("joe", "secret"), issued.RefreshToken); reasonOf(err) != fsm.NotCreatingClient {
+		t.Errorf("by the user: %v", err)
+	}
+	refreshed, err := n.Refresh(t.Context(), portal, issued.RefreshToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(joe, refreshed.Identity); diff != "" {
+		t.Errorf("answer: -want +got\n%s", diff)
+	}
+	caller, err := n.Authenticate(t.Context(), bearer(refreshed.AccessToken))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(joe, caller.Identity); diff != "" {
+		t.Errorf("state: -want +got\n%s", diff)
+	}
+}
+
+func TestASessionEndsHoweverOftenItIsRefreshed(t *testing.T) {
+	clock := newClock()
+	c := newCluster(t, 1, clock.now, func(config *token.Config) { config.SessionLifetime = 30 * time.Hour })
+	c.putUser("joe", "secret")
+	n := c.nodes[0]
+	caller := n.mustLogIn("joe", "secret")
+	pair := n.mustIssue("joe", "secret")
+	for range 3 { // at 10, 20 and 30 hours
+		clock.advance(10 * time.Hour)
+		var err error
+		if pair, err = n.Refresh(t.Context(), caller, pair.RefreshToken); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clock.advance(time.Millisecond)
+	if _, err := n.Refresh(t.Context(), caller, pair.RefreshToken); reasonOf(err) != fsm.RefreshExpired {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestARepeatedRefreshIsByteIdenticalOnEveryNode(t *testing.T) {
 	clock := newClock()
 	c := newCluster(t, 3, clock.now, nil)

@@ -6,8 +6,15 @@ import (
 	"testing"
 	"time"
 
+	"jeton/fsm"
 	"jeton/node/realm"
 	"jeton/node/token"
+)
+
+// What the node will hand to New.
+var (
+	_ token.View   = (*fsm.FSM)(nil)
+	_ token.Realms = (*realm.Chain)(nil)
 )
 
 func TestNewReportsEveryProblem(t *testing.T) {
@@ -28,6 +35,26 @@ func TestNewReportsEveryProblem(t *testing.T) {
 	}
 	if got := strings.Count(err.Error(), "\n"); got != 9 {
 		t.Errorf("want ten lines, got:\n%v", err)
+	}
+}
+
+func TestTheClusterKeyIsCopied(t *testing.T) {
+	key := []byte(strings.Repeat("k", 32))
+	c := newCluster(t, 1, newClock().now, func(config *token.Config) { config.ClusterKey = key })
+	c.putUser("joe", "secret")
+	n := c.nodes[0]
+	caller, issued := n.mustLogIn("joe", "secret"), n.mustIssue("joe", "secret")
+	first, err := n.Refresh(t.Context(), caller, issued.RefreshToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(key)
+	again, err := n.Refresh(t.Context(), caller, issued.RefreshToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := diffPairs(first, again); diff != "" {
+		t.Errorf("-first +again\n%s", diff)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -52,17 +53,17 @@ func TestAFrameIsLimitedByItsKindBeforeItsBodyIsAllocated(t *testing.T) {
 	for _, c := range cases {
 		head := binary.BigEndian.AppendUint32(nil, c.size)
 		head = append(head, c.kind, 0, 0, 0, 0, 0, 0, 0, 1)
-		var err error
 		// The body never comes: with a good size that is the error.
-		allocated := testing.AllocsPerRun(1, func() {
-			_, _, _, err = cluster.NextFrame(cluster.NewFrameReader(bytes.NewReader(head)))
-		})
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, _, _, err := cluster.NextFrame(cluster.NewFrameReader(bytes.NewReader(head)))
+		runtime.ReadMemStats(&after)
 		wantEOF := c.ok && c.size > 0
 		if got := errors.Is(err, io.ErrUnexpectedEOF); got != wantEOF || (err == nil) != (c.ok && c.size == 0) {
 			t.Errorf("kind %d, size %d: %v", c.kind, c.size, err)
 		}
-		if allocated > 12 {
-			t.Errorf("kind %d, size %d: %v allocations", c.kind, c.size, allocated)
+		if allocated := after.TotalAlloc - before.TotalAlloc; !c.ok && allocated > 256<<10 {
+			t.Errorf("kind %d, size %d: %d bytes allocated", c.kind, c.size, allocated)
 		}
 	}
 }

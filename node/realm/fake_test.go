@@ -39,7 +39,7 @@ func (s *state) Propose(_ context.Context, command fsm.Command) (fsm.Outcome, er
 	defer s.mu.Unlock()
 	s.proposed = append(s.proposed, command)
 	// As the leader does: what it cannot read, it does not propose.
-	if _, err := fsm.DecodeCommand(fsm.AppendCommand(nil, command)); err != nil {
+	if _, err := fsm.DecodeCommand(fsm.AppendCommand(nil, named(command))); err != nil {
 		return fsm.Outcome{}, fmt.Errorf("decode: %w", err)
 	}
 	if s.fail != nil || s.refuse != fsm.Done {
@@ -58,6 +58,32 @@ func (s *state) Propose(_ context.Context, command fsm.Command) (fsm.Outcome, er
 		return fsm.Outcome{Existed: existed}, nil
 	}
 	return s.changeUser(command), nil
+}
+
+// named gives a command the operation id that the proposer draws.
+func named(command fsm.Command) fsm.Command {
+	id := fsm.OperationID{1}
+	switch c := command.(type) {
+	case fsm.PutUser:
+		c.Operation = id
+		return c
+	case fsm.DeleteUser:
+		c.Operation = id
+		return c
+	case fsm.SetPassword:
+		c.Operation = id
+		return c
+	case fsm.SetEnabled:
+		c.Operation = id
+		return c
+	case fsm.PutRole:
+		c.Operation = id
+		return c
+	case fsm.DeleteRole:
+		c.Operation = id
+		return c
+	}
+	return command
 }
 
 func (s *state) changeUser(command fsm.Command) fsm.Outcome {

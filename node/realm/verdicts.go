@@ -96,9 +96,9 @@ func (v *verdicts) ask(ctx context.Context, username fsm.Username, encoded strin
 func (v *verdicts) key(username fsm.Username, encoded string, password Secret) verdictKey {
 	var room [384]byte // enough for nearly all: no allocation
 	b := append(room[:0], v.secret[:]...)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(username)))
+	b = binary.AppendUvarint(b, uint64(len(username)))
 	b = append(b, username...)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(encoded)))
+	b = binary.AppendUvarint(b, uint64(len(encoded)))
 	b = append(b, encoded...)
 	b = append(b, password.Expose()...)
 	return sha256.Sum256(b)

@@ -78,6 +78,24 @@ func TestParallelLoginsShareOneHash(t *testing.T) {
 	}
 }
 
+// Who comes just as a hash ends must find either the flight or the verdict.
+func TestNobodySlipsBetweenFlightAndMemory(t *testing.T) {
+	s := newState()
+	s.users[key(fsm.RealmNative, "joe")] = fsm.User{Username: "joe", Verifier: "joe-password", Enabled: true}
+	chain := chainOf(t, s, time.Now, "", "")
+	var hashes atomic.Int32
+	chain.WrapMatcher(func(realm.Matcher) realm.Matcher {
+		return func(context.Context, string, realm.Secret) (bool, error) { hashes.Add(1); return false, nil }
+	})
+	const rounds = 1000
+	for i := range rounds {
+		logins(t.Context(), chain, 8, fmt.Sprint(i))()
+	}
+	if n := hashes.Load(); n != rounds {
+		t.Errorf("%d hashes of %d passwords", n, rounds)
+	}
+}
+
 func TestOneCallersImpatienceIsNotTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		chain, g := gatedChain(t)

@@ -8,8 +8,8 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"sync"
+	"time"
 
 	"github.com/gorilla/mux"
 
@@ -56,6 +56,7 @@ type exchange struct {
 	body    []byte
 	caller  token.Caller
 	scratch []byte
+	started time.Time // zero unless requests are logged
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
@@ -87,11 +88,24 @@ func (x *exchange) param(name string) string {
 	return decoded
 }
 
+// pretty tells whether the answer is to be laid out. A value that is neither true nor
+// false has been refused before, or is part of another error.
+func (x *exchange) pretty(absent bool) bool {
+	if x.query == nil {
+		return absent
+	}
+	pretty, _ := boolean(x.query, "pretty", absent)
+	return pretty
+}
+
 // serve runs one operation: body, credentials, query, handler, answer.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, route string, op *operation) {
 	x, _ := exchanges.Get().(*exchange)
 	defer x.release()
 	x.request, x.route = r, route
+	if s.log.IsDebug() {
+		x.started = s.now()
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
 	defer cancel()
 	mediaType, err := answerType(r.Header)
@@ -99,15 +113,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, route string, op 
 	if err == nil {
 		answer, err = s.run(ctx, w, x, op)
 	}
-	pretty := op.pretty
-	if x.query != nil {
-		pretty, _ = boolean(x.query, "pretty", pretty) // a bad value has been refused before
-	}
 	if err != nil {
-		s.fail(w, x, err, mediaType, pretty)
+		s.fail(w, x, err, mediaType)
 		return
 	}
-	s.respond(w, x, answer, mediaType, pretty)
+	s.respond(w, x, answer, mediaType, x.pretty(op.pretty))
 }
 
 // run does what comes before the answer. A panic becomes an error: one request must
@@ -241,7 +251,7 @@ func (s *Server) respond(w http.ResponseWriter, x *exchange, answer response, me
 }
 
 // fail writes an error's answer; [replyFor] knows it.
-func (s *Server) fail(w http.ResponseWriter, x *exchange, err error, mediaType string, pretty bool) {
+func (s *Server) fail(w http.ResponseWriter, x *exchange, err error, mediaType string) {
 	reply := s.replyFor(x, err)
 	s.audit(x, reply, err)
 	header := w.Header()
@@ -251,7 +261,7 @@ func (s *Server) fail(w http.ResponseWriter, x *exchange, err error, mediaType s
 	if reply.retry {
 		header["Retry-After"] = retryAfter
 	}
-	s.write(w, x, reply.status, reply.append(nil), mediaType, pretty)
+	s.write(w, x, reply.status, reply.append(nil), mediaType, x.pretty(false))
 }
 
 // Values of headers that never change, shared by all answers.
@@ -283,7 +293,7 @@ func (s *Server) write(w http.ResponseWriter, x *exchange, status int, body []by
 		_, _ = w.Write(body) // a client that went away is not our error
 	}
 	if s.log.IsDebug() {
-		s.log.Debug("request", "method", x.request.Method, "route", x.route, "status", status,
-			"remote", x.request.RemoteAddr, "opaque_id", strings.Join(x.request.Header["X-Opaque-Id"], ","))
+		s.log.Debug("request", "method", knownMethod(x.request.Method), "route", x.route, "status", status,
+			"remote", x.request.RemoteAddr, "took", s.now().Sub(x.started))
 	}
 }

@@ -99,8 +99,9 @@ func (s *Server) endpoint(template string, m methods) http.Handler {
 // refuse answers every request with the same error.
 func (s *Server) refuse(err error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := &exchange{request: r, route: "-"}
-		s.fail(w, x, err, mediaJSON, false)
+		x := &exchange{request: r, route: "-", started: s.now()}
+		x.query, _ = parseQuery(r.URL.RawQuery) // only for the answer's form
+		s.fail(w, x, err, mediaJSON)
 	})
 }
 

@@ -1,0 +1,150 @@
+package httpapi_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"jeton/fsm"
+	"jeton/node/realm"
+	"jeton/node/token"
+)
+
+// patient authenticates nobody until the caller's patience ends.
+type patient struct{}
+
+func (patient) Authenticate(ctx context.Context, _ token.Credentials) (token.Caller, error) {
+	<-ctx.Done()
+	return token.Caller{}, fmt.Errorf("wait: %w", ctx.Err())
+}
+
+func (p patient) AuthenticateForWrite(ctx context.Context, c token.Credentials) (token.Caller, error) {
+	return p.Authenticate(ctx, c)
+}
+
+// asked records with which kinds of authentication a request was tried.
+func asked(list *[]string, c token.Caller) func(bool, token.Credentials) (token.Caller, error) {
+	return func(confirmed bool, _ token.Credentials) (token.Caller, error) {
+		kind := "local"
+		if confirmed {
+			kind = "confirmed"
+		}
+		*list = append(*list, kind)
+		return c, nil
+	}
+}
+
+func someone() token.Caller {
+	return token.Caller{Identity: elastic(), Type: token.AuthenticationRealm}
+}
+
+// Which answers to a write are believed although its caller was authenticated by
+// local state alone: those that the state machine made, and those that it could not
+// make.
+func TestWritesAreRepeatedUnlessDecided(t *testing.T) {
+	const grant = `{"grant_type":"refresh_token","refresh_token":"r"}`
+	local, both := []string{"local"}, []string{"local", "confirmed"}
+	for _, c := range []struct {
+		name      string
+		err       error
+		body      string
+		authorize func(*fsm.Identity, string) error
+		status    int
+		want      []string
+	}{
+		{name: "success", body: grant, status: 200, want: local},
+		{name: "refused by the state machine", err: &fsm.RefusalError{Reason: fsm.Reused}, body: grant, status: 400, want: local},
+		{name: "unavailable", err: realm.ErrUnavailable, body: grant, status: 503, want: local},
+		{name: "overloaded", err: realm.ErrOverloaded, body: grant, status: 503, want: local},
+		{name: "busy", err: realm.ErrBusy, body: grant, status: 429, want: local},
+		{name: "bad body", body: `{`, status: 400, want: both},
+		{name: "bad request", body: `{}`, status: 400, want: both},
+		{name: "forbidden", body: grant, authorize: forbid, status: 403, want: both},
+		{name: "disabled", err: token.ErrDisabled, body: grant, status: 400, want: both},
+		{name: "bug", err: errors.New("oops"), body: grant, status: 500, want: both},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got []string
+			w := &world{
+				authenticate: asked(&got, someone()),
+				authorize:    c.authorize,
+				refresh: func(caller token.Caller, _ realm.Secret) (token.Pair, error) {
+					return token.Pair{Identity: caller.Identity}, c.err
+				},
+			}
+			answer := serve(handlerOf(t, config(w)), &call{request: "POST " + tokenPath, body: c.body})
+			if answer.Code != c.status || !slices.Equal(got, c.want) {
+				t.Errorf("status %d after %v, want %d after %v", answer.Code, got, c.status, c.want)
+			}
+		})
+	}
+}
+
+// A guard that no longer held is no answer: the request is tried again, with its
+// whole body, and with the caller as it is by then.
+func TestStaleWriteIsRepeated(t *testing.T) {
+	var kinds []string
+	attempts := 0
+	w := &world{
+		authenticate: asked(&kinds, someone()),
+		deleteUser: func(fsm.Username) (bool, error) {
+			if attempts++; attempts < 4 {
+				return false, fmt.Errorf("propose: %w", realm.ErrStale)
+			}
+			return true, nil
+		},
+	}
+	answer := serve(handlerOf(t, config(w)), &call{request: "DELETE /_security/user/joe"})
+	want := []string{"local", "confirmed", "confirmed", "confirmed"}
+	if answer.Code != 200 || !slices.Equal(kinds, want) {
+		t.Errorf("status %d after %v, want 200 after %v", answer.Code, kinds, want)
+	}
+}
+
+// When the caller's token has died meanwhile, the repetition says so.
+func TestStaleWriteOfDeadCallerIsUnauthorized(t *testing.T) {
+	w := &world{
+		authenticate: func(confirmed bool, _ token.Credentials) (token.Caller, error) {
+			if confirmed {
+				return token.Caller{}, token.ErrExpired
+			}
+			return someone(), nil
+		},
+		refresh: func(token.Caller, realm.Secret) (token.Pair, error) { return token.Pair{}, token.ErrStale },
+	}
+	for _, body := range []string{`{"grant_type":"refresh_token","refresh_token":"r"}`, `{"grant_type":"no"}`, `{`} {
+		answer := serve(handlerOf(t, config(w)), &call{request: "POST " + tokenPath, body: body})
+		if answer.Code != http.StatusUnauthorized {
+			t.Errorf("%s: status %d", body, answer.Code)
+		}
+	}
+}
+
+func TestStaleWriteEndsWithTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{deleteUser: func(fsm.Username) (bool, error) {
+			time.Sleep(time.Second)
+			return false, realm.ErrStale
+		}}
+		answer := serve(handlerOf(t, config(w)), &call{request: "DELETE /_security/user/joe"})
+		if answer.Code != http.StatusServiceUnavailable {
+			t.Errorf("status %d", answer.Code)
+		}
+	})
+}
+
+func TestReadsAreConfirmed(t *testing.T) {
+	for _, path := range []string{"/", "/_cluster/health", "/_security/_authenticate", "/_security/user", "/_security/role/r"} {
+		var got []string
+		w := &world{authenticate: asked(&got, someone())}
+		serve(handlerOf(t, config(w)), &call{request: "GET " + path})
+		if !slices.Equal(got, []string{"confirmed"}) {
+			t.Errorf("%s: authenticated by %v", path, got)
+		}
+	}
+}

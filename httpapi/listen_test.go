@@ -1,0 +1,156 @@
+package httpapi_test
+
+import (
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"jeton/httpapi"
+)
+
+// connection is one end of nothing.
+type connection struct {
+	net.Conn
+	from   string
+	closed int
+}
+
+func (c *connection) RemoteAddr() net.Addr {
+	address, err := net.ResolveTCPAddr("tcp", c.from)
+	if err != nil {
+		panic(err)
+	}
+	return address
+}
+
+func (c *connection) Close() error {
+	c.closed++
+	return nil
+}
+
+// queue is a listener that has its connections already.
+type queue struct {
+	net.Listener
+	waiting []*connection
+}
+
+func (q *queue) Accept() (net.Conn, error) {
+	if len(q.waiting) == 0 {
+		return nil, io.EOF
+	}
+	next := q.waiting[0]
+	q.waiting = q.waiting[1:]
+	return next, nil
+}
+
+func accept(t *testing.T, l net.Listener) net.Conn {
+	t.Helper()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestConnectionsPerAddress(t *testing.T) {
+	open := func(from ...string) *queue {
+		q := &queue{}
+		for _, address := range from {
+			q.waiting = append(q.waiting, &connection{from: address})
+		}
+		return q
+	}
+	q := open("10.0.0.1:1", "10.0.0.1:2", "10.0.0.1:3", "10.0.0.2:1", "10.0.0.1:4")
+	third := q.waiting[2]
+	l := httpapi.LimitConnections(q, 2)
+	first := accept(t, l)
+	accept(t, l)
+	if c := accept(t, l); c.RemoteAddr().String() != "10.0.0.2:1" || third.closed != 1 {
+		t.Errorf("third connection: got %v, closed %d times", c.RemoteAddr(), third.closed)
+	}
+	for range 2 { // closing twice gives one place back
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c := accept(t, l); c.RemoteAddr().String() != "10.0.0.1:4" {
+		t.Errorf("after a close: got %v", c.RemoteAddr())
+	}
+	q.waiting = open("10.0.0.1:5").waiting
+	if _, err := l.Accept(); !errors.Is(err, io.EOF) {
+		t.Errorf("beyond the limit again: %v", err)
+	}
+
+	l = httpapi.LimitConnections(open("[2001:db8::1]:1", "[2001:db8::2]:1", "[2001:db8:0:1::1]:1", "[::ffff:10.0.0.1]:1"), 1)
+	accept(t, l)
+	if c := accept(t, l); c.RemoteAddr().String() != "[2001:db8:0:1::1]:1" {
+		t.Errorf("the same network of 64 bits: got %v", c.RemoteAddr())
+	}
+	accept(t, l)
+
+	if q := open(); httpapi.LimitConnections(q, -1) != net.Listener(q) {
+		t.Error("a negative limit still limits")
+	}
+}
+
+// The server with its limits, on a real socket.
+func TestHTTPServer(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httpapi.HTTPServer(handlerOf(t, config(&world{})), 0, log.New(io.Discard, "", 0))
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(httpapi.LimitConnections(listener, 0)) }()
+	url := "http://" + listener.Addr().String()
+
+	send := func(method, path, body string, header http.Header) (*http.Response, string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, url+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = header
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer, string(text)
+	}
+	answer, body := send("GET", "/_security/_authenticate", "", authorization("Bearer tok"))
+	if answer.StatusCode != 200 || body != elasticJSON+`"token"}` || answer.ContentLength != int64(len(body)) {
+		t.Errorf("authenticate: status %d, length %d, body %s", answer.StatusCode, answer.ContentLength, body)
+	}
+	answer, body = send("DELETE", tokenPath, `{"token":"t"}`, http.Header{"Authorization": {basic}, "Content-Type": {"application/json"}})
+	if answer.StatusCode != 200 {
+		t.Errorf("DELETE with a body: status %d, body %s", answer.StatusCode, body)
+	}
+	answer, _ = send("GET", "/livez", "", http.Header{"X-Large": {strings.Repeat("x", 32<<10)}})
+	if answer.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("32 KiB of headers: status %d", answer.StatusCode)
+	}
+	answer, _ = send("HEAD", "/", "", authorization(basic))
+	if answer.StatusCode != 200 || answer.ContentLength <= 0 {
+		t.Errorf("HEAD: status %d, length %d", answer.StatusCode, answer.ContentLength)
+	}
+	if err := server.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		t.Error(err)
+	}
+	if server.ReadHeaderTimeout != 5*time.Second || server.MaxHeaderBytes != 16<<10 || server.ReadTimeout == 0 ||
+		server.IdleTimeout == 0 || server.WriteTimeout < time.Minute || server.HTTP2.MaxConcurrentStreams == 0 {
+		t.Errorf("limits: %+v", server)
+	}
+}

@@ -26,8 +26,6 @@ const (
 	filesInterval = 5 * time.Second
 	// expiryWarning is how long before its end a certificate is complained about.
 	expiryWarning = 30 * 24 * time.Hour
-	// minSnapshotBytes keeps a small state from being written again and again.
-	minSnapshotBytes = 64 << 20
 )
 
 // every runs a duty now and then until ctx ends. A duty that fails is logged and
@@ -133,7 +131,7 @@ func (n *Node) collectExpired(ctx context.Context) error {
 func (n *Node) snapshotIfDue(ctx context.Context) error {
 	_, stateBytes := n.replica.state.Size()
 	since := n.replica.meter.logged.Load()
-	threshold := max(minSnapshotBytes, uint64(stateBytes))
+	threshold := max(uint64(n.config.Raft.SnapshotThreshold), uint64(stateBytes))
 	if since < threshold {
 		return nil
 	}

@@ -156,7 +156,7 @@ func TestProposerRefusesAtOnceWhenTheQueueIsFull(t *testing.T) {
 		var callers sync.WaitGroup
 		var mu sync.Mutex
 		counts := map[bool]int{}
-		for n := range maxQueued + 100 {
+		for n := range maxQueued + maxInFlight*fsm.MaxCommands + 100 {
 			callers.Go(func() {
 				_, err := p.Propose(t.Context(), deleteRole(n))
 				mu.Lock()
@@ -168,9 +168,11 @@ func TestProposerRefusesAtOnceWhenTheQueueIsFull(t *testing.T) {
 			})
 		}
 		synctest.Wait()
+		mu.Lock()
 		if counts[false] == 0 || counts[true] != 0 {
 			t.Errorf("before the log moved: %d refused, %d done", counts[false], counts[true])
 		}
+		mu.Unlock()
 		close(release)
 		callers.Wait()
 		if counts[true] < maxQueued {

@@ -44,7 +44,8 @@ type Config struct {
 	// PasswordHashing is xpack.security.authc.password_hashing.algorithm: the format
 	// of new password verifiers, "bcrypt" by default.
 	PasswordHashing string
-	// RequestTimeout is request.timeout, 30 s by default: how long a request may wait
+	// RequestTimeout is request.timeout, 10 s by default (clients give up after 30), at
+	// most 1 min (operations are remembered for 5): how long a request may wait
 	// for a leader and a quorum before the answer is 503.
 	RequestTimeout time.Duration
 }
@@ -115,7 +116,7 @@ type Token struct {
 	// successor of a pair ends. 0, the default: no such limit.
 	SessionLifetime time.Duration
 	// RefreshWindow is refresh_window: how long a repeated refresh gets the same
-	// pair, 30 s by default, at most 10 min. 0: a repetition is reuse at once.
+	// pair, 30 s by default, at most 5 min. 0: a repetition is reuse at once.
 	RefreshWindow time.Duration
 	// ReuseDetection is reuse_detection, true by default: a refresh token that is
 	// shown after the window ends its whole family.
@@ -153,9 +154,9 @@ type Raft struct {
 	SnapshotThreshold int64
 	// TrailingLogs is trailing_logs: entries kept after a snapshot, so that a node
 	// that was away for a restart needs no snapshot. An entry is a batch of up to
-	// 256 commands. 131,072 by default.
+	// 256 commands, 30 KiB at full load. 32,768 by default.
 	TrailingLogs int
-	// LogCache is log_cache: newest entries kept in memory for followers, 65,536 by
+	// LogCache is log_cache: newest entries kept in memory for followers, 4,096 by
 	// default.
 	LogCache int
 }
@@ -196,13 +197,13 @@ func Default() *Config {
 			ElectionTimeout:   time.Second,
 			SnapshotInterval:  30 * time.Second,
 			SnapshotThreshold: 64 << 20,
-			TrailingLogs:      131_072,
-			LogCache:          65_536,
+			TrailingLogs:      32_768,
+			LogCache:          4_096,
 		},
 		Shutdown:        Shutdown{Delay: 5 * time.Second, Drain: 10 * time.Second},
 		Log:             Log{Level: "info", Format: "text"},
 		PasswordHashing: "bcrypt",
-		RequestTimeout:  30 * time.Second,
+		RequestTimeout:  10 * time.Second,
 	}
 }
 

@@ -150,7 +150,7 @@ func tokenSettings() []setting {
 			"The lifetime of a refresh token."),
 		duration(prefix+"session_timeout", func(c *Config) *time.Duration { return &c.Token.SessionLifetime }, 0, 3650*day,
 			"How long after the login its last refreshed pair ends. 0: no such limit."),
-		duration(prefix+"refresh_window", func(c *Config) *time.Duration { return &c.Token.RefreshWindow }, 0, 10*time.Minute,
+		duration(prefix+"refresh_window", func(c *Config) *time.Duration { return &c.Token.RefreshWindow }, 0, 5*time.Minute,
 			"How long a repeated refresh gets the same answer again."),
 		boolean(prefix+"reuse_detection",
 			"A refresh token that is shown again after the window ends all tokens that descend from the same login.",
@@ -263,7 +263,7 @@ func raftSettings() []setting {
 
 func serviceSettings() []setting {
 	return []setting{
-		duration("request.timeout", func(c *Config) *time.Duration { return &c.RequestTimeout }, 100*time.Millisecond, 10*time.Minute,
+		duration("request.timeout", func(c *Config) *time.Duration { return &c.RequestTimeout }, 100*time.Millisecond, time.Minute,
 			"How long a request may wait for a leader and a quorum before the answer is 503."),
 		duration("shutdown.delay", func(c *Config) *time.Duration { return &c.Shutdown.Delay }, 0, 10*time.Minute,
 			"After SIGTERM: how long requests are served while readiness is off, for load balancers to notice."),

@@ -39,7 +39,7 @@ func (s *state) Propose(_ context.Context, command fsm.Command) (fsm.Outcome, er
 	defer s.mu.Unlock()
 	s.proposed = append(s.proposed, command)
 	// As the leader does: what it cannot read, it does not propose.
-	if _, err := fsm.DecodeCommand(fsm.AppendCommand(nil, named(command))); err != nil {
+	if _, err := fsm.DecodeCommand(fsm.AppendCommand(nil, named(command, 1))); err != nil {
 		return fsm.Outcome{}, fmt.Errorf("decode: %w", err)
 	}
 	if s.fail != nil || s.refuse != fsm.Done {
@@ -61,8 +61,8 @@ func (s *state) Propose(_ context.Context, command fsm.Command) (fsm.Outcome, er
 }
 
 // named gives a command the operation id that the proposer draws.
-func named(command fsm.Command) fsm.Command {
-	id := fsm.OperationID{1}
+func named(command fsm.Command, number byte) fsm.Command {
+	id := fsm.OperationID{number}
 	switch c := command.(type) {
 	case fsm.PutUser:
 		c.Operation = id

@@ -7,7 +7,7 @@ import (
 	"jeton/fsm"
 )
 
-// Actions that a node of this kind knows, by Elasticsearch's names, begin with:
+// Patterns of Elasticsearch's action names.
 const (
 	securityActions = "cluster:admin/xpack/security/*"
 	tokenActions    = "cluster:admin/xpack/security/token/*"

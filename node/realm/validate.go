@@ -13,16 +13,15 @@ import (
 // Limits of what a request may store. Together they keep a command, and the
 // identity that every token carries, well below fsm.MaxCommandBytes (60 KiB).
 const (
-	maxNameBytes       = 507 // Elasticsearch's
-	minPasswordLength  = 6   // Elasticsearch's, in characters
-	maxRoles           = 256 // of a user
-	maxListBytes       = 16 << 10
-	maxMetadataBytes   = 16 << 10
-	maxFullNameBytes   = 1024
-	maxEmailBytes      = 1024
-	maxPrivileges      = 256 // of a role; run_as too
-	maxRoleRestBytes   = 16 << 10
-	reservedKeysPrefix = "_"
+	maxNameBytes      = 507 // Elasticsearch's
+	minPasswordLength = 6   // Elasticsearch's, in characters
+	maxRoles          = 256 // of a user
+	maxListBytes      = 16 << 10
+	maxMetadataBytes  = 16 << 10
+	maxFullNameBytes  = 1024
+	maxEmailBytes     = 1024
+	maxPrivileges     = 256 // of a role; run_as too
+	maxRoleRestBytes  = 16 << 10
 )
 
 func usernameProblem(name fsm.Username) string { return nameProblem("User", string(name)) }
@@ -115,7 +114,7 @@ func compactObject(what string, limit int, raw []byte) (compact []byte, members 
 // hasReservedKey looks for keys that only Elasticsearch itself may set.
 func hasReservedKey(members map[string]json.RawMessage) bool {
 	for key := range members {
-		if strings.HasPrefix(key, reservedKeysPrefix) {
+		if strings.HasPrefix(key, "_") {
 			return true
 		}
 	}

@@ -23,7 +23,7 @@ type modelPair struct {
 	Token
 	access, refresh Digest
 	sessionEnds     UnixMilli
-	family          Digest // access token of the first pair
+	family          int // added of the first pair
 	consumedBy      OperationID
 	consumedAt      UnixMilli
 	added           int
@@ -141,7 +141,7 @@ func (m *model) issue(c Issue) Outcome {
 	if m.taken(c.Access, c.Refresh) {
 		return Outcome{Reason: DigestTaken}
 	}
-	p := &modelPair{access: c.Access, refresh: c.Refresh, family: c.Access}
+	p := &modelPair{access: c.Access, refresh: c.Refresh}
 	p.Token = Token{
 		Identity:        &c.Identity,
 		Client:          c.Client,
@@ -162,6 +162,7 @@ func (m *model) issue(c Issue) Outcome {
 func (m *model) add(p *modelPair) {
 	m.added++
 	p.added = m.added
+	p.family = cmp.Or(p.family, p.added)
 	m.pairs[p.access] = p
 }
 

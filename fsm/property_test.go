@@ -16,19 +16,47 @@ type logs struct {
 	at   UnixMilli
 	ops  int
 	past []Command
+
+	tokens int       // digests drawn
+	pairs  []newborn // asked for, not necessarily got
 }
+
+type newborn struct {
+	access, refresh Digest
+	client          Principal
+}
+
+// often is true in nine cases of ten.
+func (l *logs) often(name string) bool { return rapid.IntRange(0, 9).Draw(l.t, name) > 0 }
 
 var (
 	someUsers  = []Username{"ada", "bob"}
 	someRealms = []Realm{{RealmNative, "native"}, {RealmReserved, "reserved"}, {"default_file", "file"}, {"l1", "ldap"}, {"l2", "ldap"}}
-	someSpans  = []int64{0, 1, 1000, 60_000, 20 * 60_000, 24 * 3_600_000, MaxAccessLifetime}
-	someSteps  = []int64{0, 0, 0, 1, 999, 1000, 30_000, 120_000, OperationMemory + 1, 20 * 60_000, 24 * 3_600_000, -5000}
+	someSpans  = []int64{0, 1, 60_000, 20 * 60_000, 24 * 3_600_000, 24 * 3_600_000, MaxAccessLifetime}
+	someSteps  = []int64{0, 0, 0, 0, 0, 1, 1, 999, 1000, 30_000, 120_000, OperationMemory + 1, 20 * 60_000, 12 * 3_600_000, -5000}
 )
 
 func pick[T any](l *logs, name string, from []T) T { return rapid.SampledFrom(from).Draw(l.t, name) }
 
+// digest is a new one, or, seldom, any.
 func (l *logs) digest(kind byte) Digest {
-	return Digest{0: byte(rapid.IntRange(1, 24).Draw(l.t, "token")), 23: kind}
+	l.tokens++
+	n := l.tokens
+	if !l.often("new digest") {
+		n = rapid.IntRange(1, l.tokens).Draw(l.t, "token")
+	}
+	return Digest{0: byte(n), 1: byte(n >> 8), 23: kind}
+}
+
+// pair is one that was asked for before, often one of the last.
+func (l *logs) pair() newborn {
+	if len(l.pairs) == 0 {
+		return newborn{access: Digest{1}, refresh: Digest{2}, client: l.principal("client")}
+	}
+	if rapid.Bool().Draw(l.t, "young") {
+		return pick(l, "young pair", l.pairs[max(0, len(l.pairs)-3):])
+	}
+	return pick(l, "pair", l.pairs)
 }
 
 func (l *logs) principal(name string) Principal {
@@ -49,7 +77,7 @@ func (l *logs) header() Header {
 	h := Header{Operation: OperationID{0: byte(l.ops), 1: byte(l.ops >> 8), 15: 1}}
 	switch rapid.IntRange(0, 9).Draw(l.t, "guard") {
 	case 0:
-		h.Guard.Bearer = l.digest('a')
+		h.Guard.Bearer = l.pair().access
 	case 1:
 		h.Guard.RolesVersion = rapid.Uint64Range(1, 3).Draw(l.t, "roles version")
 	case 2:
@@ -74,7 +102,7 @@ func (l *logs) fresh() Command {
 	case n < 5:
 		c := Issue{
 			Header: h, Access: l.digest('a'), Identity: l.identity(), Client: l.principal("client"),
-			AccessLifetime: pick(l, "access", someSpans), SessionLifetime: pick(l, "session", someSpans),
+			AccessLifetime: pick(l, "access", someSpans), SessionLifetime: pick(l, "session", []int64{0, 0, 0, 1, 3_600_000, MaxRefreshLifetime}),
 		}
 		if n > 0 {
 			c.Refresh, c.RefreshLifetime = l.digest('r'), pick(l, "refresh", append(someSpans, MaxRefreshLifetime))
@@ -82,20 +110,32 @@ func (l *logs) fresh() Command {
 		if n == 1 {
 			c.IdentityGeneration = Generation(rapid.IntRange(1, 4).Draw(l.t, "generation"))
 		}
+		l.pairs = append(l.pairs, newborn{c.Access, c.Refresh, c.Client})
 		return c
 	case n < 11:
-		return Refresh{
-			Header: h, Presented: l.digest('r'), Client: l.principal("client"), Salt: Salt(h.Operation),
+		presented := l.pair()
+		c := Refresh{
+			Header: h, Presented: presented.refresh, Client: presented.client, Salt: Salt(h.Operation),
 			Access: l.digest('a'), Refresh: l.digest('r'), AccessLifetime: pick(l, "access", someSpans),
 			RefreshLifetime: pick(l, "refresh", someSpans), Window: pick(l, "window", []int64{0, 30_000, MaxRefreshWindow}), KeepFamily: n == 5,
 		}
+		if c.Presented == (Digest{}) {
+			c.Presented = l.digest('r')
+		}
+		if !l.often("same client") {
+			c.Client = l.principal("client")
+		}
+		l.pairs = append(l.pairs, newborn{c.Access, c.Refresh, c.Client})
+		return c
 	case n < 13:
 		c := Invalidate{Header: h}
 		switch rapid.IntRange(0, 4).Draw(l.t, "what") {
 		case 0:
-			c.Access = l.digest('a')
+			c.Access = l.pair().access
 		case 1:
-			c.Refresh = l.digest('r')
+			if c.Refresh = l.pair().refresh; c.Refresh == (Digest{}) {
+				c.Refresh = l.digest('r')
+			}
 		case 2:
 			c.Username = pick(l, "username", someUsers)
 		case 3:

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -25,7 +26,7 @@ type ClientConfig struct {
 	Now func() time.Time
 
 	// Dial opens connections. Nil: TCP.
-	Dial DialFunc
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// DialTimeout bounds a dial with everything up to the peer's hello. Default 3 s.
 	DialTimeout time.Duration

@@ -78,7 +78,7 @@ func (r *receiveCounter) Read(p []byte) (int, error) {
 func newClientConn(p *peer, conn *tls.Conn) *clientConn {
 	c := &clientConn{peer: p, conn: conn, calls: make(map[uint64]*call)}
 	c.received.Reader = conn
-	c.outbox.init(c.put, c.fail)
+	c.init(c.put, c.fail)
 	return c
 }
 
@@ -173,11 +173,17 @@ func (c *clientConn) readAnswer(in *frameReader) error {
 // accept reads the answer into the call. Its error is the connection's; the peer's
 // own refusal is the call's.
 func (c *clientConn) accept(in *frameReader, h header, q *call) error {
-	switch h.kind {
-	case kindConfirm | kindAnswer:
-		if q.kind != kindConfirm {
-			break
+	switch {
+	case h.kind == kindFailure:
+		body, err := in.inPlace(h)
+		if err != nil {
+			return err
 		}
+		q.err = decodeFailure(body)
+		return nil
+	case h.kind != q.kind|kindAnswer:
+		return fmt.Errorf("%w: an answer of kind %d to a request of kind %d", errFrame, h.kind, q.kind)
+	case q.kind == kindConfirm:
 		body, err := in.inPlace(h)
 		if err != nil {
 			return err
@@ -185,22 +191,11 @@ func (c *clientConn) accept(in *frameReader, h header, q *call) error {
 		q.confirmation, err = decodeConfirmation(body, c.lastServer)
 		c.lastServer = q.confirmation.ServerID
 		return err
-	case kindFailure:
-		body, err := in.inPlace(h)
-		if err != nil {
-			return err
-		}
-		q.err = decodeFailure(body)
-		return nil
 	default:
-		if h.kind != q.kind|kindAnswer {
-			break
-		}
 		var err error
 		q.answer, err = in.copied(h)
 		return err
 	}
-	return fmt.Errorf("%w: an answer of kind %d to a request of kind %d", errFrame, h.kind, q.kind)
 }
 
 // take removes an open call; who removes it ends it. Last says that a retired

@@ -14,7 +14,7 @@ import (
 type dialer struct {
 	clusterName string
 	tls         func() *tls.Config
-	dial        DialFunc // nil: TCP
+	dial        dialFunc // nil: TCP
 	now         func() time.Time
 	timeout     time.Duration // for all of it
 }
@@ -42,7 +42,7 @@ func (d *dialer) connect(ctx context.Context, address, protocol string) (_ *tls.
 	}
 	raw, err := dial(ctx, "tcp", address)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // open wraps it
+		return nil, err
 	}
 	defer func() {
 		if err != nil {

@@ -11,7 +11,7 @@
 // begins and changes, the node when.
 //
 // It also holds what makes hashicorp/raft safe to use as it is: [Transport],
-// [VoteStore], [Watched], [Scrub] and [InstallWatch]. DESIGN.md has the wire format,
+// [NewVoteStore], [Watched], [Scrub] and [InstallWatch]. DESIGN.md has the wire format,
 // the locks, and the defect behind each.
 //
 // Goroutines outlive calls in [Service], [Client] and [Transport] only, and end

@@ -75,8 +75,8 @@ type header struct {
 
 func parseHeader(b []byte) (header, error) {
 	h := header{kind: kind(b[4]), id: binary.BigEndian.Uint64(b[5:13])}
-	size := binary.BigEndian.Uint32(b[:4])
-	if uint64(size) > uint64(maxBody(h.kind)) {
+	size := int64(binary.BigEndian.Uint32(b[:4]))
+	if size > int64(maxBody(h.kind)) {
 		return header{}, fmt.Errorf("%w: %d bytes are too many for kind %d", errFrame, size, h.kind)
 	}
 	h.size = int(size)

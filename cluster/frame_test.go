@@ -29,7 +29,7 @@ func TestAFrameIsReadBackAsItWasWritten(t *testing.T) {
 			t.Fatalf("frame %d: kind %d, id %d, %d bytes, %v", i, k, id, len(body), err)
 		}
 	}
-	if _, _, _, err := cluster.NextFrame(in); err != io.EOF {
+	if _, _, _, err := cluster.NextFrame(in); !errors.Is(err, io.EOF) {
 		t.Errorf("got %v, want a clean end", err)
 	}
 }

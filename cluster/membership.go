@@ -12,6 +12,9 @@ import (
 	"github.com/hashicorp/raft"
 )
 
+// queueTimeout is how long raft's main loop may take to accept a change.
+const queueTimeout = 5 * time.Second
+
 // Membership changes who belongs to the cluster, one change at a time. Only the
 // leader can; elsewhere its methods return a [*NotLeaderError]. They are safe for
 // concurrent use.
@@ -146,7 +149,7 @@ func (m *Membership) change(ctx context.Context, plan func(raft.Configuration) (
 	case <-ctx.Done():
 		return fmt.Errorf("%w: another change of membership is under way: %w", ErrNotSent, ctx.Err())
 	}
-	future, err := m.plan(ctx, plan)
+	future, err := m.plan(plan)
 	if future == nil {
 		<-m.turn
 		return err
@@ -167,7 +170,7 @@ func (m *Membership) change(ctx context.Context, plan func(raft.Configuration) (
 }
 
 // plan starts the next change, if one is needed.
-func (m *Membership) plan(ctx context.Context, plan func(raft.Configuration) (change, error)) (raft.IndexFuture, error) {
+func (m *Membership) plan(plan func(raft.Configuration) (change, error)) (raft.IndexFuture, error) {
 	if m.raft.State() != raft.Leader {
 		return nil, m.notLeader()
 	}
@@ -179,7 +182,7 @@ func (m *Membership) plan(ctx context.Context, plan func(raft.Configuration) (ch
 	if err != nil || next.none {
 		return nil, err
 	}
-	return m.start(next, index, patience(ctx)), nil
+	return m.start(next, index, queueTimeout), nil
 }
 
 func (m *Membership) start(next change, prevIndex uint64, timeout time.Duration) raft.IndexFuture {
@@ -220,14 +223,4 @@ func (m *Membership) translate(err error) error {
 func (m *Membership) notLeader() error {
 	address, _ := m.raft.LeaderWithID()
 	return &NotLeaderError{Leader: address}
-}
-
-// patience is how long raft may take to accept a change.
-func patience(ctx context.Context) time.Duration {
-	const most = 10 * time.Second
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return most
-	}
-	return max(min(time.Until(deadline), most), time.Millisecond)
 }

@@ -41,7 +41,7 @@ const (
 // request is never sent with none.
 func appendPatience(dst []byte, patience time.Duration) []byte {
 	ms := (max(patience, 1) + time.Millisecond - 1) / time.Millisecond
-	return binary.BigEndian.AppendUint32(dst, uint32(min(ms, maxPatience/time.Millisecond))) //nolint:gosec // bounded
+	return binary.BigEndian.AppendUint32(dst, uint32(min(ms, maxPatience/time.Millisecond)))
 }
 
 // maxPatience is the longest that a server works for one request.
@@ -51,8 +51,8 @@ func cutPatience(b []byte) (patience time.Duration, rest []byte, err error) {
 	if len(b) < patienceSize {
 		return 0, nil, fmt.Errorf("%w: no patience", errMessage)
 	}
-	ms := time.Duration(binary.BigEndian.Uint32(b))
-	return min(ms*time.Millisecond, maxPatience), b[patienceSize:], nil
+	ms := int64(binary.BigEndian.Uint32(b))
+	return min(time.Duration(ms)*time.Millisecond, maxPatience), b[patienceSize:], nil
 }
 
 // listSize is the size of appendList's result.

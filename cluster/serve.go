@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -38,7 +37,7 @@ type rpcConn struct {
 func (s *Service) serveRPC(conn *tls.Conn, peer string) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	c := &rpcConn{service: s, conn: conn, peer: peer, ctx: ctx, cancel: cancel, slots: make(chan struct{}, maxRunning)}
-	c.outbox.init(c.put, func(error) { c.shut() })
+	c.init(c.put, func(error) { c.shut() })
 	s.mu.Lock()
 	closed := s.closed
 	s.rpc[c] = struct{}{}
@@ -52,7 +51,7 @@ func (s *Service) serveRPC(conn *tls.Conn, peer string) {
 	s.mu.Lock()
 	delete(s.rpc, c)
 	s.mu.Unlock()
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 		s.cfg.Logger.Debug("connection lost", "peer", peer, "error", err)
 	}
 }
@@ -89,7 +88,7 @@ func (c *rpcConn) retire() {
 }
 
 // read handles requests in the order they come. What can be answered without
-// waiting is answered here.
+// waiting is answered here. Its error is never nil.
 func (c *rpcConn) read() error {
 	in := newFrameReader(c.conn)
 	in.hurry = c.hurry
@@ -103,13 +102,13 @@ func (c *rpcConn) read() error {
 		if err != nil {
 			return err
 		}
-		switch h.kind {
-		case kindConfirm, kindPing:
+		switch {
+		case h.kind == kindConfirm, h.kind == kindPing:
 			if err := in.skip(h); err != nil {
 				return err
 			}
 			c.answerInline(h)
-		case kindPropose, kindJoin, kindLeave, kindStatus:
+		case h.kind >= kindPropose && h.kind <= kindStatus:
 			body, err := in.copied(h)
 			if err != nil {
 				return err
@@ -196,10 +195,10 @@ func (c *rpcConn) handle(ctx context.Context, k kind, body []byte) ([]byte, erro
 		if err != nil {
 			return nil, err
 		}
-		return json.Marshal(status)
-	default:
-		return nil, fmt.Errorf("%w: unknown kind of request %d", ErrRefused, k)
+		return encodeSmall(status)
+	case kindConfirm, kindPing, kindHello, kindFailure:
 	}
+	return nil, fmt.Errorf("%w: unknown kind of request %d", ErrRefused, k)
 }
 
 func propose(ctx context.Context, handler Handler, body []byte) ([]byte, error) {

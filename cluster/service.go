@@ -28,8 +28,8 @@ const (
 	refusalLogEvery = 10 * time.Second
 )
 
-// DialFunc opens a plain connection, as net.Dialer.DialContext does.
-type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+// dialFunc opens a plain connection, as net.Dialer.DialContext does.
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
 // ServiceConfig configures a [Service].
 type ServiceConfig struct {
@@ -63,7 +63,7 @@ type ServiceConfig struct {
 	Logger hclog.Logger
 
 	// Dial opens connections to raft peers. Nil: TCP.
-	Dial DialFunc
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// HandshakeTimeout bounds how long a stranger is listened to. Default 3 s.
 	HandshakeTimeout time.Duration

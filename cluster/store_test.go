@@ -58,7 +58,7 @@ func readVote(t *testing.T, s raft.StableStore) (uint64, string) {
 	return term, string(candidate)
 }
 
-func newVoteStore(t *testing.T, s raft.StableStore) *cluster.VoteStore {
+func newVoteStore(t *testing.T, s raft.StableStore) raft.StableStore {
 	t.Helper()
 	votes, err := cluster.NewVoteStore(s)
 	if err != nil {
@@ -228,10 +228,10 @@ func TestAFailedWriteIsFatalOnceAndReachesRaft(t *testing.T) {
 	store := &hangingStore{InmemStore: raft.NewInmemStore(), fail: errors.New("no space left on device")}
 	var fatal []error
 	watched := cluster.NewWatched(store, store, func(err error) { fatal = append(fatal, err) })
-	if err := watched.StoreLogs(nil); err != store.fail {
+	if err := watched.StoreLogs(nil); err != store.fail { //nolint:errorlint // raft compares like this
 		t.Errorf("raft sees %v", err)
 	}
-	if err := watched.SetUint64(nil, 1); err != store.fail {
+	if err := watched.SetUint64(nil, 1); err != store.fail { //nolint:errorlint // raft compares like this
 		t.Errorf("raft sees %v", err)
 	}
 	if len(fatal) != 1 || !errors.Is(fatal[0], store.fail) || !strings.Contains(fatal[0].Error(), "StoreLogs") {
@@ -246,7 +246,7 @@ func TestWhatIsMissingIsNotFatal(t *testing.T) {
 	}
 	defer disk.Close()
 	watched := cluster.NewWatched(disk, disk, func(err error) { t.Errorf("fatal: %v", err) })
-	if err := watched.GetLog(1, new(raft.Log)); err != raft.ErrLogNotFound {
+	if err := watched.GetLog(1, new(raft.Log)); err != raft.ErrLogNotFound { //nolint:errorlint // raft compares like this
 		t.Errorf("got %v", err)
 	}
 	if _, err := watched.Get([]byte("x")); err == nil || err.Error() != "not found" {

@@ -21,18 +21,8 @@ const voteFormat = 1
 // errNotFound has the text that raft compares the errors of a StableStore with.
 var errNotFound = errors.New("not found")
 
-// VoteStore is a raft.StableStore that makes raft's vote atomic.
-//
-// Raft writes the term of a vote and its candidate one after the other. A crash
-// in between leaves the new term with the candidate of an older one, and when
-// that candidate asks in the new term, it gets the vote without a look at its log
-// (hashicorp/raft #661). Here the term waits in memory until the candidate comes,
-// and both are written as one value, hence in one transaction of the store
-// beneath. A crash in between loses a vote that nobody was told of.
-//
-// Like the stable store beneath, it is used by raft's main loop alone: it is not
-// safe for concurrent use of the vote's keys.
-type VoteStore struct {
+// voteStore is a raft.StableStore that makes raft's vote atomic; see [NewVoteStore].
+type voteStore struct {
 	raft.StableStore
 	term      uint64 // of the vote whose candidate has not come yet
 	voting    bool
@@ -45,9 +35,20 @@ type vote struct {
 	candidate []byte
 }
 
-// NewVoteStore wraps a store. A vote that raft wrote by itself is taken over.
-func NewVoteStore(store raft.StableStore) (*VoteStore, error) {
-	s := &VoteStore{StableStore: store}
+// NewVoteStore wraps a store so that raft's vote is atomic. A vote that raft wrote
+// into the store by itself is taken over.
+//
+// Raft writes the term of a vote and its candidate one after the other. A crash
+// in between leaves the new term with the candidate of an older one, and when
+// that candidate asks in the new term, it gets the vote without a look at its log
+// (hashicorp/raft #661). Here the term waits in memory until the candidate comes,
+// and both are written as one value, hence in one transaction of the store
+// beneath. A crash in between loses a vote that nobody was told of.
+//
+// Like the stable store beneath, it is for raft's main loop alone: its use of the
+// vote's keys is not safe for concurrent use.
+func NewVoteStore(store raft.StableStore) (raft.StableStore, error) {
+	s := &voteStore{StableStore: store}
 	raw, err := store.Get([]byte(keyVote))
 	switch {
 	case err != nil && !isNotFound(err):
@@ -64,7 +65,7 @@ func NewVoteStore(store raft.StableStore) (*VoteStore, error) {
 }
 
 // takeOver moves a vote from raft's own keys to ours.
-func (s *VoteStore) takeOver() error {
+func (s *voteStore) takeOver() error {
 	term, err := s.StableStore.GetUint64([]byte(keyVoteTerm))
 	if err != nil && !isNotFound(err) {
 		return fmt.Errorf("read the last vote: %w", err)
@@ -80,7 +81,7 @@ func (s *VoteStore) takeOver() error {
 }
 
 // SetUint64 implements raft.StableStore.
-func (s *VoteStore) SetUint64(key []byte, value uint64) error {
+func (s *voteStore) SetUint64(key []byte, value uint64) error {
 	if string(key) != keyVoteTerm {
 		return s.StableStore.SetUint64(key, value) //nolint:wrapcheck // raft sees the store's own error
 	}
@@ -89,7 +90,7 @@ func (s *VoteStore) SetUint64(key []byte, value uint64) error {
 }
 
 // Set implements raft.StableStore.
-func (s *VoteStore) Set(key, value []byte) error {
+func (s *voteStore) Set(key, value []byte) error {
 	if string(key) != keyVoteCandidate {
 		return s.StableStore.Set(key, value) //nolint:wrapcheck // raft sees the store's own error
 	}
@@ -101,7 +102,7 @@ func (s *VoteStore) Set(key, value []byte) error {
 }
 
 // GetUint64 implements raft.StableStore.
-func (s *VoteStore) GetUint64(key []byte) (uint64, error) {
+func (s *voteStore) GetUint64(key []byte) (uint64, error) {
 	if string(key) != keyVoteTerm {
 		return s.StableStore.GetUint64(key) //nolint:wrapcheck // raft compares the text
 	}
@@ -112,7 +113,7 @@ func (s *VoteStore) GetUint64(key []byte) (uint64, error) {
 }
 
 // Get implements raft.StableStore.
-func (s *VoteStore) Get(key []byte) ([]byte, error) {
+func (s *voteStore) Get(key []byte) ([]byte, error) {
 	if string(key) != keyVoteCandidate {
 		return s.StableStore.Get(key) //nolint:wrapcheck // raft compares the text
 	}
@@ -122,7 +123,7 @@ func (s *VoteStore) Get(key []byte) ([]byte, error) {
 	return s.current.candidate, nil
 }
 
-func (s *VoteStore) write(v vote) error {
+func (s *voteStore) write(v vote) error {
 	raw := make([]byte, 0, 9+len(v.candidate))
 	raw = append(raw, voteFormat)
 	raw = binary.BigEndian.AppendUint64(raw, v.term)

@@ -8,7 +8,7 @@
 #   lint         golangci-lint, planted violations, size of packages, shell scripts
 #   lint-planted only the proof that the linter's rules bite
 #   test         every test, with the race detector, in random order
-#   bench-smoke  every benchmark once, so that none rots
+#   bench-smoke  every benchmark and every cell of the README's table once, so that none rots
 #   fuzz         every fuzz target for JETON_FUZZ_SECONDS (10) seconds
 #   e2e          real processes: the cluster is started, killed, cut, asked
 #   all          everything above, in that order
@@ -87,7 +87,10 @@ check_exported() {
 
 check_test() { go test -race -shuffle=on ./...; }
 
-check_bench-smoke() { go test -run='^$' -bench=. -benchtime=1x -short ./...; }
+check_bench-smoke() {
+  go test -run='^$' -bench=. -benchtime=1x -short ./...
+  scripts/bench.sh --quick
+}
 
 check_fuzz() {
   local found=0 file target

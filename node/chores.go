@@ -102,11 +102,12 @@ func (n *Node) ensureBootstrapPassword(ctx context.Context) error {
 		return nil
 	}
 	generated, set, err := n.users.EnsureBootstrapPassword(ctx, n.config.BootstrapPassword)
+	// After an error the outcome is unknown: this may be the password that counts.
+	if (set || err != nil) && !generated.IsZero() {
+		_, _ = fmt.Fprintf(n.stdout, "\nPassword of the user elastic (printed this once; set your own with POST /_security/user/elastic/_password):\n  %s\n\n", generated.Expose())
+	}
 	if err != nil {
 		return fmt.Errorf("set the password of elastic: %w", err)
-	}
-	if set && !generated.IsZero() {
-		_, _ = fmt.Fprintf(n.stdout, "\nPassword of the user elastic (printed this once; set your own with POST /_security/user/elastic/_password):\n  %s\n\n", generated.Expose())
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"strings"
 
+	"jeton/fsm"
 	"jeton/node/realm"
 	"jeton/node/token"
 )
@@ -23,14 +24,14 @@ type tokenRequest struct {
 
 func parseTokenRequest(body []byte) (tokenRequest, error) {
 	var q tokenRequest
-	err := objectParser{name: "token_request", fields: map[string]func(string){
-		"grant_type":      setText(&q.grantType),
-		"scope":           setText(&q.scope),
-		"username":        setText(&q.username),
-		"password":        setSecret(&q.password),
-		"kerberos_ticket": setSecret(&q.kerberosTicket),
-		"refresh_token":   setSecret(&q.refreshToken),
-	}}.parse(body)
+	err := parseFields("token_request", body, []field{
+		{name: "grant_type", text: &q.grantType},
+		{name: "username", text: &q.username},
+		{name: "password", secret: &q.password},
+		{name: "refresh_token", secret: &q.refreshToken},
+		{name: "scope", text: &q.scope},
+		{name: "kerberos_ticket", secret: &q.kerberosTicket},
+	})
 	return q, err
 }
 
@@ -108,34 +109,49 @@ func (p *problems) add(problem string) { *p = append(*p, problem) }
 
 func (p problems) text() string { return (&realm.ValidationError{Messages: p}).Error() }
 
-// invalidateRequest is the body of an invalidation. Empty: the member is absent or
-// has nothing in it.
-type invalidateRequest struct {
-	token        string
-	refreshToken string
-	realmName    string
-	username     string
-}
-
+// parseInvalidateRequest reads and validates the body of an invalidation: one token,
+// or all of a realm and/or a username, never both. What is empty, or for names blank,
+// counts as absent.
 func parseInvalidateRequest(body []byte) (token.InvalidateRequest, error) {
-	const name = "invalidate_token"
-	var q invalidateRequest
-	set := func(target *string) func(string) {
-		return func(text string) { *target = text }
-	}
-	err := objectParser{name: name, fields: map[string]func(string){
-		"token":         set(&q.token),
-		"refresh_token": set(&q.refreshToken),
-		"realm_name":    set(&q.realmName),
-		"username":      set(&q.username),
-	}}.parse(body)
+	const parser = "invalidate_token"
+	var access, refresh *realm.Secret
+	var realmName, username *string
+	err := parseFields(parser, body, []field{
+		{name: "token", secret: &access},
+		{name: "refresh_token", secret: &refresh},
+		{name: "realm_name", text: &realmName},
+		{name: "username", text: &username},
+	})
 	if err != nil {
 		return token.InvalidateRequest{}, err
 	}
-	if q.token != "" && q.refreshToken != "" {
-		return token.InvalidateRequest{}, &buildError{
-			parser: name, cause: "only one of [token, refresh_token] may be sent per request",
-		}
+	q := token.InvalidateRequest{Realm: fsm.RealmName(unlessBlank(realmName)), Username: fsm.Username(unlessBlank(username))}
+	if given(access) {
+		q.Token = *access
 	}
-	return q.request()
+	if given(refresh) {
+		q.RefreshToken = *refresh
+	}
+	if given(access) && given(refresh) {
+		return q, &buildError{parser: parser, cause: "only one of [token, refresh_token] may be sent per request"}
+	}
+	var p problems
+	one, many := given(access) || given(refresh), q.Realm != "" || q.Username != ""
+	switch {
+	case one && many:
+		p.add("token string must not be provided when realm name or username is specified")
+		p.add("token type must not be provided when realm name or username is specified")
+	case !one && !many:
+		p.add("token string must be provided when not specifying a realm name or a username")
+	default:
+		return q, nil
+	}
+	return q, &realm.ValidationError{Type: typeValidation, Messages: p}
+}
+
+func unlessBlank(s *string) string {
+	if s == nil || strings.TrimSpace(*s) == "" {
+		return ""
+	}
+	return *s
 }

@@ -112,7 +112,7 @@ func readObject(body []byte, expect func(position, valueKind) error, each func(n
 // members reads up to the end of the object whose start has been read, and calls
 // each, if there is one, for every member. Depth is the object's own level.
 func (r *reader) members(depth int, each func(name string, at position, v value) error) error {
-	var names []string
+	names := make([]string, 0, 8) // on the stack, for the usual object
 	for {
 		token, err := r.next()
 		if err != nil || token == json.Delim('}') {

@@ -1,30 +1,40 @@
 package httpapi
 
 import (
+	"slices"
+
 	"jeton/node/realm"
 )
 
-// objectParser is a strict parser of one flat object of strings, as Elasticsearch
-// declares them: it names itself in its errors and refuses members, and kinds of
-// value, that it does not know.
-type objectParser struct {
+// field is one member of a flat object of strings. One of text and secret is where
+// it goes, empty or not; a member that is absent leaves nil there.
+type field struct {
 	name   string
-	fields map[string]func(text string)
+	text   **string
+	secret **realm.Secret
 }
 
-func (p objectParser) parse(body []byte) error {
+// parseFields reads a flat object of strings as Elasticsearch's declared parsers do:
+// such a parser has a name, which its errors tell, and refuses members and kinds of
+// value that it does not know.
+func parseFields(parser string, body []byte, fields []field) error {
 	expect := func(at position, kind valueKind) error {
-		return contentError(at, "[%s] Expected START_OBJECT but was: %s", p.name, kind)
+		return contentError(at, "[%s] Expected START_OBJECT but was: %s", parser, kind)
 	}
 	return readObject(body, expect, func(name string, at position, v value) error {
-		set, known := p.fields[name]
-		if !known {
-			return contentError(at, "[%s] unknown field [%s]", p.name, echo(name))
+		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
+		if i < 0 {
+			return contentError(at, "[%s] unknown field [%s]", parser, echo(name))
 		}
 		if v.kind != kindString {
-			return contentError(v.at, "[%s] %s doesn't support values of type: %s", p.name, name, v.kind)
+			return contentError(v.at, "[%s] %s doesn't support values of type: %s", parser, name, v.kind)
 		}
-		set(v.text)
+		if target := fields[i].text; target != nil {
+			*target = &v.text
+		} else {
+			secret := realm.NewSecret(v.text)
+			*fields[i].secret = &secret
+		}
 		return nil
 	})
 }
@@ -32,18 +42,6 @@ func (p objectParser) parse(body []byte) error {
 // expectObject is the error of Elasticsearch's hand-written parsers.
 func expectObject(_ position, kind valueKind) error {
 	return elementError("expected an object, but found token [%s]", kind)
-}
-
-// setText and setSecret remember that a member was there, empty or not.
-func setText(target **string) func(string) {
-	return func(text string) { *target = &text }
-}
-
-func setSecret(target **realm.Secret) func(string) {
-	return func(text string) {
-		secret := realm.NewSecret(text)
-		*target = &secret
-	}
 }
 
 // The following read one member in the manner of the hand-written parsers.

@@ -13,12 +13,19 @@ type methods map[string]operation
 
 // routes lists everything that is served.
 func (s *Server) routes() http.Handler {
-	// Elasticsearch's path as it is, encoded: a name may contain a slash.
+	// The path as it is, encoded: a name may contain a slash.
 	router := mux.NewRouter().UseEncodedPath().SkipClean(true)
-	handle := func(template string, m methods) { router.Handle(template, s.endpoint(template, m)) }
+	fixed := make(map[string]http.Handler)
+	handle := func(template string, m methods) {
+		endpoint := s.endpoint(template, m)
+		router.Handle(template, endpoint)
+		if !strings.Contains(template, "{") {
+			fixed[template] = endpoint
+		}
+	}
 	refresh := []string{"refresh"}
 
-	// Who am I? First, because it is asked most.
+	// Who am I?
 	authenticate := methods{http.MethodGet: {access: read, do: s.getAuthenticate}}
 	handle("/_security/_authenticate", authenticate)
 	handle("/_xpack/security/_authenticate", authenticate)
@@ -67,7 +74,7 @@ func (s *Server) routes() http.Handler {
 	handle("/readyz", methods{http.MethodGet: ready, http.MethodHead: ready})
 
 	router.NotFoundHandler = s.refuse(&routeError{})
-	return withoutTrailingSlash(router)
+	return shortcut(fixed, withoutTrailingSlash(router))
 }
 
 // endpoint serves one path. A method that it does not have is refused with the list
@@ -102,6 +109,18 @@ func (s *Server) refuse(err error) http.Handler {
 		x := &exchange{request: r, route: "-", started: s.now()}
 		x.query, _ = parseQuery(r.URL.RawQuery) // only for the answer's form
 		s.fail(w, x, err, mediaJSON)
+	})
+}
+
+// shortcut finds paths without names in them by one look-up. A router that copies the
+// request twice would be a third of what an authentication costs here.
+func shortcut(fixed map[string]http.Handler, router http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if endpoint, ok := fixed[r.URL.Path]; ok && r.URL.RawPath == "" {
+			endpoint.ServeHTTP(w, r)
+			return
+		}
+		router.ServeHTTP(w, r)
 	})
 }
 

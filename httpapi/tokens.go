@@ -4,10 +4,8 @@ import (
 	"context"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
-	"jeton/fsm"
 	"jeton/node/realm"
 	"jeton/node/token"
 )
@@ -111,35 +109,4 @@ func (s *Server) deleteToken(ctx context.Context, x *exchange) (response, error)
 	dst = strconv.AppendInt(dst, int64(counts.PreviouslyInvalidated), 10)
 	x.scratch = append(dst, `,"error_count":0}`...)
 	return response{status: status, body: x.scratch}, nil
-}
-
-// request validates: one token, or all of a realm and/or a username, never both. A
-// blank realm or username is none.
-func (q *invalidateRequest) request() (token.InvalidateRequest, error) {
-	realmName, username := q.realmName, q.username
-	if strings.TrimSpace(realmName) == "" {
-		realmName = ""
-	}
-	if strings.TrimSpace(username) == "" {
-		username = ""
-	}
-	many := realmName != "" || username != ""
-	one := q.token != "" || q.refreshToken != ""
-	switch {
-	case many && one:
-		return token.InvalidateRequest{}, &realm.ValidationError{Type: typeValidation, Messages: []string{
-			"token string must not be provided when realm name or username is specified",
-			"token type must not be provided when realm name or username is specified",
-		}}
-	case !many && !one:
-		return token.InvalidateRequest{}, &realm.ValidationError{Type: typeValidation, Messages: []string{
-			"token string must be provided when not specifying a realm name or a username",
-		}}
-	}
-	return token.InvalidateRequest{
-		Token:        realm.NewSecret(q.token),
-		RefreshToken: realm.NewSecret(q.refreshToken),
-		Realm:        fsm.RealmName(realmName),
-		Username:     fsm.Username(username),
-	}, nil
 }

@@ -31,7 +31,7 @@ type table[T any] struct {
 	used  int
 
 	generation uint64 // of what is written now
-	shared     uint64 // pages up to this generation are in a snapshot; zero: none is
+	shared     uint64 // pages of earlier generations are in a snapshot; zero: none is
 }
 
 type pageMeta struct {
@@ -49,7 +49,7 @@ func (t *table[T]) at(r ref) *T {
 func (t *table[T]) edit(r ref) *T {
 	n := (r - 1) / pageSlots
 	meta := &t.meta[n]
-	if meta.generation <= t.shared {
+	if meta.generation < t.shared {
 		clone := *t.pages[n]
 		t.pages[n] = &clone
 		meta.generation = t.generation
@@ -167,8 +167,8 @@ func (t *table[T]) all(visit func(ref, *T) bool) {
 // snapshot returns the pages as they are now. Nobody writes to them until
 // unshare is called.
 func (t *table[T]) snapshot() []*[pageSlots]T {
-	t.shared = t.generation
 	t.generation++
+	t.shared = t.generation
 	return slices.Clone(t.pages)
 }
 

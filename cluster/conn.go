@@ -256,7 +256,7 @@ func (c *clientConn) look() {
 	}
 	c.probed = quiet
 	c.watch.Reset(c.peer.client.cfg.Silence)
-	if !quiet || c.writing { // a writer that is stuck needs no probe
+	if !quiet {
 		c.mu.Unlock()
 		return
 	}

@@ -18,8 +18,8 @@ import (
 type Handler interface {
 	// Propose appends commands to the log, if this node leads, and returns one
 	// outcome for each. Commands and outcomes are opaque to this package. The
-	// context ends with the caller's patience or its connection. The handler may
-	// keep the commands.
+	// context ends with the caller's patience, with its connection or with the
+	// Service, whose Close waits for this to return. The handler may keep the commands.
 	Propose(ctx context.Context, commands [][]byte) (outcomes [][]byte, err error)
 
 	// Confirm says what this node knows of terms and leadership now. It is called

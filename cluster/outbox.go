@@ -15,7 +15,7 @@ const maxQueued = 4 << 20
 // Lock mu, append to out, call flushLocked (which unlocks).
 type outbox struct {
 	mu      sync.Mutex
-	flushed sync.Cond          // what waited has been handed over, or the box is closed
+	flushed sync.Cond          // what waited was handed over or written, or the box is closed
 	write   func([]byte) error // called by one goroutine at a time, without mu
 	broken  func(err error)    // called once after a failed write, without mu
 	out     []byte             // waiting
@@ -54,12 +54,14 @@ func (o *outbox) flushLocked() {
 		}
 		if err != nil {
 			o.writing = false
+			o.flushed.Broadcast()
 			o.mu.Unlock()
 			o.broken(err)
 			return
 		}
 	}
 	o.writing = false
+	o.flushed.Broadcast()
 	o.mu.Unlock()
 }
 

@@ -81,6 +81,9 @@ func (c *rpcConn) retire() {
 	c.mu.Lock()
 	c.retired = true
 	idle := len(c.slots) == 0
+	for idle && c.writing && !c.closed {
+		c.flushed.Wait()
+	}
 	c.mu.Unlock()
 	if idle {
 		c.shut()
@@ -119,7 +122,7 @@ func (c *rpcConn) read() error {
 			if err := in.skip(h); err != nil {
 				return err
 			}
-			c.answer(h, nil, fmt.Errorf("%w: unknown kind of request %d", ErrRefused, h.kind))
+			c.answer(h, nil, fmt.Errorf("%w: unknown kind of request %d", ErrRefused, h.kind), nil)
 		}
 	}
 }
@@ -153,21 +156,20 @@ func (c *rpcConn) answerInline(h header) {
 func (c *rpcConn) start(h header, body []byte) {
 	patience, body, err := cutPatience(body)
 	if err != nil {
-		c.answer(h, nil, fmt.Errorf("%w: %w", ErrRefused, err))
+		c.answer(h, nil, fmt.Errorf("%w: %w", ErrRefused, err), nil)
 		return
 	}
 	select {
 	case c.slots <- struct{}{}:
 	default:
-		c.answer(h, nil, ErrOverloaded)
+		c.answer(h, nil, ErrOverloaded, nil)
 		return
 	}
 	c.running.Go(func() {
 		ctx, cancel := context.WithTimeout(c.ctx, patience)
 		defer cancel()
 		result, err := c.handle(ctx, h.kind, body)
-		<-c.slots
-		c.answer(h, result, err)
+		c.answer(h, result, err, c.slots)
 	})
 }
 
@@ -216,16 +218,12 @@ func propose(ctx context.Context, handler Handler, body []byte) ([]byte, error) 
 	return appendList(make([]byte, 0, listSize(outcomes)), outcomes), nil
 }
 
-// answer sends a result or an error.
-func (c *rpcConn) answer(h header, result []byte, err error) {
+// answer sends a result or an error, and frees the slot of the request that ran.
+func (c *rpcConn) answer(h header, result []byte, err error, slot <-chan struct{}) {
 	if err == nil && len(result) > maxBody(h.kind|kindAnswer) {
 		err = fmt.Errorf("an answer of %d bytes is too large", len(result))
 	}
 	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
-		return
-	}
 	start := len(c.out)
 	if err != nil {
 		c.out = appendFailure(beginFrame(c.out, kindFailure, h.id), err)
@@ -233,9 +231,12 @@ func (c *rpcConn) answer(h header, result []byte, err error) {
 		c.out = append(beginFrame(c.out, h.kind|kindAnswer, h.id), result...)
 	}
 	c.out = endFrame(c.out, start)
+	if slot != nil {
+		<-slot // before the peer has its answer, and not before it is queued
+	}
 	last := c.retired && len(c.slots) == 0
 	c.flushLocked()
 	if last {
-		c.shut()
+		c.retire()
 	}
 }

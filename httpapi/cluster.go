@@ -123,12 +123,8 @@ func (s *Server) waitHealthy(ctx context.Context, wanted status, patience time.D
 	defer cancel()
 	h = s.cluster.Health(ctx)
 	for statusOf(h) > wanted {
-		timer := time.NewTimer(pollInterval)
-		select {
-		case <-waiting.Done():
-			timer.Stop()
+		if pause(waiting, pollInterval); waiting.Err() != nil {
 			return h, true
-		case <-timer.C:
 		}
 		h = s.cluster.Health(waiting)
 	}

@@ -179,7 +179,7 @@ func (s *Server) perform(ctx context.Context, x *exchange, op *operation) (respo
 // read, until the deadline.
 func (s *Server) guarded(ctx context.Context, x *exchange, op *operation, credentials token.Credentials) (response, error) {
 	authenticate, confirmed := s.authenticator.AuthenticateForWrite, false
-	for {
+	for attempt := 1; ; attempt++ {
 		var err error
 		if x.caller, err = authenticate(ctx, credentials); err != nil {
 			return response{}, &callerError{credentials: credentials, err: err}
@@ -187,6 +187,9 @@ func (s *Server) guarded(ctx context.Context, x *exchange, op *operation, creden
 		answer, err := s.perform(ctx, x, op)
 		switch {
 		case errors.Is(err, realm.ErrStale):
+			if attempt > freeAttempts {
+				pause(ctx, attemptInterval)
+			}
 			if ctx.Err() != nil {
 				return response{}, realm.ErrUnavailable
 			}
@@ -194,6 +197,23 @@ func (s *Server) guarded(ctx context.Context, x *exchange, op *operation, creden
 			return answer, err
 		}
 		authenticate, confirmed = s.authenticator.Authenticate, true
+	}
+}
+
+// Attempts of a write whose ground keeps shifting: the first follow one another at
+// once, for one confirmed read usually settles it.
+const (
+	freeAttempts    = 3
+	attemptInterval = 10 * time.Millisecond
+)
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }
 

@@ -40,8 +40,6 @@ type world struct {
 	notReady     []string
 }
 
-func text(s string) *string { return &s }
-
 func elastic() *fsm.Identity {
 	return &fsm.Identity{
 		Principal: fsm.Principal{Username: "elastic", Realm: fsm.Realm{Name: fsm.RealmReserved, Type: "reserved"}},
@@ -100,7 +98,7 @@ func (w *world) Issue(_ context.Context, c token.Caller, r token.IssueRequest) (
 			Principal: fsm.Principal{
 				Username: fsm.Username(r.Username), Realm: fsm.Realm{Name: fsm.RealmNative, Type: "native"},
 			},
-			Roles: []fsm.RoleName{"a", "b"}, FullName: text("T \"A\""), Email: text("t@a"),
+			Roles: []fsm.RoleName{"a", "b"}, FullName: new("T \"A\""), Email: new("t@a"),
 		}
 	}
 	return pair, nil
@@ -243,20 +241,20 @@ func config(w *world) httpapi.Config {
 	}
 }
 
-func handlerOf(t testing.TB, c httpapi.Config) http.Handler {
-	t.Helper()
+func handlerOf(tb testing.TB, c httpapi.Config) http.Handler {
+	tb.Helper()
 	s, err := httpapi.New(c)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s.Handler()
 }
 
-func loggedHandler(t testing.TB, w *world) (http.Handler, *syncBuffer) {
-	t.Helper()
+func loggedHandler(tb testing.TB, w *world) (http.Handler, *syncBuffer) {
+	tb.Helper()
 	c, lines := config(w), &syncBuffer{}
 	c.Logger = hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: lines})
-	return handlerOf(t, c), lines
+	return handlerOf(tb, c), lines
 }
 
 // call is a request and the whole of its answer.
@@ -333,7 +331,7 @@ func check(t *testing.T, calls []call) {
 }
 
 // exception is an Elasticsearch error body without metadata.
-func exception(kind, reason string, status string) string {
+func exception(kind, reason, status string) string {
 	inner := `"type":"` + kind + `","reason":"` + strings.ReplaceAll(reason, `"`, `\"`) + `"`
 	return `{"error":{"root_cause":[{` + inner + `}],` + inner + `},"status":` + status + `}`
 }

@@ -107,7 +107,7 @@ type problems []string
 
 func (p *problems) add(problem string) { *p = append(*p, problem) }
 
-func (p problems) text() string { return (&realm.ValidationError{Messages: p}).Error() }
+func (p *problems) text() string { return (&realm.ValidationError{Messages: *p}).Error() }
 
 // parseInvalidateRequest reads and validates the body of an invalidation: one token,
 // or all of a realm and/or a username, never both. What is empty, or for names blank,

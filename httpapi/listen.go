@@ -13,11 +13,11 @@ import (
 // Limits of a connection, before anything is known about who opened it.
 const (
 	readHeaderTimeout = 5 * time.Second  // slow headers are the cheapest attack
-	readTimeout       = 15 * time.Second // 64 KiB pass any line that is worth having in this time
+	readBodyTimeout   = 15 * time.Second // 64 KiB pass any line that is worth having in this time
 	idleTimeout       = 3 * time.Minute  // longer than load balancers', so that they close, not we
 	maxHeaderBytes    = 16 << 10         // tokens are 52 bytes; cookies are of no use here
 	maxStreams        = 250              // of one HTTP/2 connection at a time
-	writeReserve      = 30 * time.Second // to send the answer, beyond the request's own time
+	writeTimeout      = 30 * time.Second // to send the answer
 
 	defaultConnectionsPerIP = 8192 // a load balancer is one address, too
 	prefixBitsIPv6          = 64   // what one customer of a provider gets
@@ -30,11 +30,14 @@ func HTTPServer(handler http.Handler, requestTimeout time.Duration, errorLog *lo
 	if requestTimeout == 0 {
 		requestTimeout = defaultRequestTimeout
 	}
+	// net/http goes on reading while the request is served, to notice a client that
+	// leaves, and takes the end of ReadTimeout for that.
+	readTimeout := readBodyTimeout + requestTimeout
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
-		WriteTimeout:      readTimeout + requestTimeout + writeReserve,
+		WriteTimeout:      readTimeout + writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          errorLog,
@@ -68,7 +71,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	for {
 		connection, err := l.Listener.Accept()
 		if err != nil {
-			return nil, fmt.Errorf("accept: %w", err)
+			return nil, err //nolint:wrapcheck // net/http asks the error itself whether it is temporary
 		}
 		from := networkOf(connection.RemoteAddr())
 		if l.enter(from) {

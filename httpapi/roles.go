@@ -41,7 +41,7 @@ type Authorizer interface {
 // that the roles have not changed since.
 func (s *Server) authorize(x *exchange, action string) error {
 	_, err := s.roles.Authorize(x.caller.Identity, action)
-	return err //nolint:wrapcheck // the error is the answer
+	return err
 }
 
 // authorizeWrite is authorize for operations that know the parameter refresh.
@@ -217,7 +217,7 @@ func (s *Server) changed(x *exchange, what, key, name string) {
 // list is a path parameter with names separated by commas, each once.
 func (x *exchange) list(name string) []string {
 	var names []string
-	for _, one := range strings.Split(x.param(name), ",") {
+	for one := range strings.SplitSeq(x.param(name), ",") {
 		if one != "" && !slices.Contains(names, one) {
 			names = append(names, one)
 		}

@@ -213,7 +213,7 @@ func TestIdentitiesAreNotMixed(t *testing.T) {
 			name := c.Bearer.Expose()
 			return token.Caller{Type: token.AuthenticationToken, Identity: &fsm.Identity{
 				Principal: fsm.Principal{Username: fsm.Username(name), Realm: fsm.Realm{Name: "r", Type: "native"}},
-				FullName:  text(strings.Repeat(name, len(name))),
+				FullName:  new(strings.Repeat(name, len(name))),
 				Metadata:  []byte(`{"tag":"` + name + `"}`),
 			}}, nil
 		},

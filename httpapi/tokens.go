@@ -60,9 +60,10 @@ func (s *Server) grant(ctx context.Context, x *exchange, q *tokenRequest) (token
 			return token.Pair{}, &ownerError{username: *q.username, err: err}
 		}
 		return pair, nil
-	default:
+	case token.GrantClientCredentials:
 		return s.tokens.Issue(ctx, x.caller, token.IssueRequest{GrantType: grant})
 	}
+	return token.Pair{}, token.ErrGrantType // not reached: the request has been validated
 }
 
 // appendPair appends RFC 6749, 5.1 as Elasticsearch has it: "type", not

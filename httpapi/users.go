@@ -14,7 +14,7 @@ const (
 	actionPutUser        = "cluster:admin/xpack/security/user/put"
 	actionGetUsers       = "cluster:admin/xpack/security/user/get"
 	actionDeleteUser     = "cluster:admin/xpack/security/user/delete"
-	actionChangePassword = "cluster:admin/xpack/security/user/change_password" //nolint:gosec // the name of an action
+	actionChangePassword = "cluster:admin/xpack/security/user/change_password"
 	actionSetEnabled     = "cluster:admin/xpack/security/user/set_enabled"
 )
 

@@ -28,14 +28,16 @@ func TestUserRequestIsPassedOn(t *testing.T) {
 	}{
 		{
 			"PUT /_security/user/new", `{"password":"l0ng-r4nd0m","roles":["admin","other"],"full_name":"J","email":"j@x","metadata":{ "a" : 1 }}`,
-			`{"created":true}`, realm.UserRequest{
-				Username: "new", Password: secret("l0ng-r4nd0m"), Roles: []fsm.RoleName{"admin", "other"}, FullName: text("J"),
-				Email: text("j@x"), Metadata: []byte(`{"a":1}`), Enabled: true,
+			`{"created":true}`,
+			realm.UserRequest{
+				Username: "new", Password: secret("l0ng-r4nd0m"), Roles: []fsm.RoleName{"admin", "other"}, FullName: new("J"),
+				Email: new("j@x"), Metadata: []byte(`{"a":1}`), Enabled: true,
 			},
 		},
 		{
 			"POST /_xpack/security/user/a%2Fb+c%20d?refresh=wait_for", `{"password_hash":"$2a$10$x","roles":"r,s","full_name":null,"email":null,"enabled":false,"username":"a/b+c d"}`,
-			`{"created":false}`, realm.UserRequest{Username: "a/b+c d", PasswordHash: secret("$2a$10$x"), Roles: []fsm.RoleName{"r", "s"}},
+			`{"created":false}`,
+			realm.UserRequest{Username: "a/b+c d", PasswordHash: secret("$2a$10$x"), Roles: []fsm.RoleName{"r", "s"}},
 		},
 		{"PUT /_security/user/u", `{"roles":[]}`, `{"created":false}`, realm.UserRequest{Username: "u", Roles: []fsm.RoleName{}, Enabled: true}},
 		{"PUT /_security/user/u", `{"roles":""}`, `{"created":false}`, realm.UserRequest{Username: "u", Roles: []fsm.RoleName{}, Enabled: true}},
@@ -108,7 +110,7 @@ func TestUserValidationErrors(t *testing.T) {
 func TestGetUsers(t *testing.T) {
 	w := world{users: []fsm.User{
 		{Username: "elastic", Roles: []fsm.RoleName{"superuser"}, Metadata: []byte(`{"_reserved":true}`), Enabled: true},
-		{Username: "joe", Roles: []fsm.RoleName{}, FullName: text("Joe"), Email: text("joe@x")},
+		{Username: "joe", Roles: []fsm.RoleName{}, FullName: new("Joe"), Email: new("joe@x")},
 	}}
 	elasticUser := `"elastic":{"username":"elastic","roles":["superuser"],"full_name":null,"email":null,"metadata":{"_reserved":true},"enabled":true}`
 	joe := `"joe":{"username":"joe","roles":[],"full_name":"Joe","email":"joe@x","metadata":{},"enabled":false}`

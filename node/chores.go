@@ -158,7 +158,7 @@ func (n *Node) ReloadCertificates() error {
 		if changed {
 			// Pooled connections were authenticated by the old certificate.
 			n.service.CloseStreams()
-			n.peers.CloseIdle()
+			n.client.CloseIdle()
 			n.log.Info("certificates reloaded")
 		}
 	}

@@ -153,7 +153,7 @@ func (n *Node) askStatus(ctx context.Context, addresses []string) []cluster.Stat
 	answers := make([]*cluster.Status, len(addresses))
 	for i, address := range addresses {
 		asking.Go(func() {
-			if status, err := n.peers.Status(ctx, raft.ServerAddress(address)); err == nil {
+			if status, err := n.replica.peers.Status(ctx, raft.ServerAddress(address)); err == nil {
 				answers[i] = &status
 			} else {
 				n.log.Debug("a node did not answer", "address", address, "error", err)
@@ -191,7 +191,7 @@ func (n *Node) askToJoin(ctx context.Context, via []raft.ServerAddress, voter bo
 			continue
 		}
 		asked[address] = true
-		err := n.peers.Join(ctx, address, request)
+		err := n.replica.peers.Join(ctx, address, request)
 		if err == nil {
 			return nil
 		}

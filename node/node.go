@@ -44,7 +44,7 @@ type Node struct {
 	keyCheck     [32]byte
 
 	addresses  *addressBook
-	peers      *cluster.Client
+	client     *cluster.Client
 	service    *cluster.Service
 	replica    *replica
 	membership *cluster.Membership

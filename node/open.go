@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/raft"
 
 	"jeton/cluster"
 	"jeton/fsm"
@@ -21,14 +20,7 @@ import (
 
 // openRaft starts the service for peers and raft on top of it.
 func (n *Node) openRaft(stores *stores, listener net.Listener) error {
-	clock := &clusterClock{now: time.Now}
-	r := &replica{
-		id: n.dir.identity.ServerID, clock: clock, log: n.log,
-		notify: make(chan bool, 8),
-	}
-	r.state = fsm.New(r.stateApplied)
-	clock.logged = func() int64 { return int64(r.state.Now()) }
-	r.meter = &measuredState{FSM: r.state}
+	r := newReplica(n.dir.identity.ServerID, n.addresses, n.log)
 	n.replica = r
 	service, err := cluster.NewService(cluster.ServiceConfig{
 		Listener:    listener,
@@ -45,7 +37,7 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 	}
 	n.service = service
 	n.onClose("service for peers", service.Close)
-	n.peers, err = cluster.NewClient(cluster.ClientConfig{
+	n.client, err = cluster.NewClient(cluster.ClientConfig{
 		ClusterName: n.config.ClusterName,
 		TLS:         n.peerTLS,
 		Now:         time.Now,
@@ -54,8 +46,8 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 	if err != nil {
 		return fmt.Errorf("prepare connections to peers: %w", err)
 	}
-	n.onClose("connections to peers", n.peers.Close)
-	r.peers, r.addresses = n.peers, n.addresses
+	n.onClose("connections to peers", n.client.Close)
+	r.peers = n.client
 
 	transport, err := cluster.NewTransport(cluster.TransportConfig{
 		Stream:    service.StreamLayer(),
@@ -67,13 +59,10 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 	}
 	n.onClose("raft transport", transport.Close)
 
-	config := raftConfig(n.config, r.id, n.log, r.notify)
-	r.raft, err = raft.NewRaft(config, r.meter, stores.logs, stores.stable, stores.snapshots, transport)
-	if err != nil {
-		return fmt.Errorf("start raft: %w", err)
+	if err := r.start(raftConfig(n.config, r.id, n.log, r.notify), stores, transport); err != nil {
+		return err
 	}
 	n.onClose("raft", func() error { return r.raft.Shutdown().Error() })
-	r.watch()
 	n.onClose("leadership watch", func() error { r.close(); return nil })
 	n.membership = cluster.NewMembership(r.raft)
 	return nil

@@ -27,6 +27,15 @@ const (
 // errNotLeader says that this node does not lead; nothing was proposed.
 var errNotLeader = fmt.Errorf("%w: %w", errRetry, cluster.ErrNotLeader)
 
+// peers asks the other members: a *cluster.Client, whose errors it has. Its methods
+// may be called concurrently.
+type peers interface {
+	Propose(ctx context.Context, address raft.ServerAddress, commands [][]byte) ([][]byte, error)
+	StartConfirm(address raft.ServerAddress, done func(cluster.Confirmation, error))
+	Join(ctx context.Context, address raft.ServerAddress, request cluster.JoinRequest) error
+	Status(ctx context.Context, address raft.ServerAddress) (cluster.Status, error)
+}
+
 // replica is this node's copy of the log and the state, and its view of who
 // leads. Its methods may be called concurrently.
 type replica struct {
@@ -34,7 +43,7 @@ type replica struct {
 	raft      *raft.Raft
 	state     *fsm.FSM
 	meter     *measuredState // the same, as raft sees it
-	peers     *cluster.Client
+	peers     peers
 	addresses *addressBook
 	clock     *clusterClock
 	log       hclog.Logger
@@ -47,6 +56,27 @@ type replica struct {
 	observer *raft.Observer
 	stop     context.CancelFunc
 	running  sync.WaitGroup
+}
+
+// newReplica returns an empty replica. It is of use once peers are set and it was
+// started.
+func newReplica(id raft.ServerID, addresses *addressBook, log hclog.Logger) *replica {
+	r := &replica{id: id, addresses: addresses, log: log, notify: make(chan bool, 8)}
+	r.state = fsm.New(r.stateApplied)
+	r.meter = &measuredState{FSM: r.state}
+	r.clock = &clusterClock{now: time.Now, logged: func() int64 { return int64(r.state.Now()) }}
+	return r
+}
+
+// start starts raft, whose NotifyCh must be notify, and begins to follow the
+// leadership. The caller closes first the replica, then raft.
+func (r *replica) start(config *raft.Config, s *stores, transport raft.Transport) (err error) {
+	r.raft, err = raft.NewRaft(config, r.meter, s.logs, s.stable, s.snapshots, transport)
+	if err != nil {
+		return fmt.Errorf("start raft: %w", err)
+	}
+	r.watch()
+	return nil
 }
 
 // watch begins to follow the leadership; close ends it.

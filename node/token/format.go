@@ -70,10 +70,10 @@ func read(p prefix, written realm.Secret) (s secret, t text, ok bool) {
 func (s *secret) checksum(p prefix) uint32 {
 	crc := ^uint32(0)
 	for _, b := range [...]byte{p[0], p[1], p[2], p[3]} {
-		crc = crc32.IEEETable[byte(crc)^b] ^ crc>>8
+		crc = crc32.IEEETable[byte(crc&0xff)^b] ^ crc>>8
 	}
 	for _, b := range s {
-		crc = crc32.IEEETable[byte(crc)^b] ^ crc>>8
+		crc = crc32.IEEETable[byte(crc&0xff)^b] ^ crc>>8
 	}
 	return ^crc
 }

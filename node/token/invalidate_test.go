@@ -88,7 +88,8 @@ func TestInvalidateCounts(t *testing.T) {
 			[]func(token.Pair) token.InvalidateRequest{func(token.Pair) token.InvalidateRequest {
 				return token.InvalidateRequest{Username: fsm.Username(strings.Repeat("x", fsm.MaxNameBytes+1))}
 			}},
-			[]counts{{0, 0}}, 0,
+			[]counts{{0, 0}},
+			0,
 		},
 		"unknown": { // well-formed: only the log can tell
 			[]func(token.Pair) token.InvalidateRequest{func(token.Pair) token.InvalidateRequest {

@@ -2,6 +2,8 @@ package token_test
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -39,15 +41,19 @@ type model struct {
 	cluster  *testCluster
 	pairs    []*modelPair
 	families int
+	// password is the present one of each user, former the ones before it.
+	password map[string]string
+	former   []token.Credentials
 }
 
 var modelUsers = []string{"ann", "bob"}
 
 func newModel(t *testing.T) *model {
 	t.Helper()
-	m := &model{clock: newClock()}
+	m := &model{clock: newClock(), password: map[string]string{}}
 	m.cluster = newCluster(t, 3, m.clock.now, nil)
 	for _, user := range modelUsers {
+		m.password[user] = user
 		m.cluster.putUser(fsm.Username(user), user)
 	}
 	return m
@@ -62,7 +68,7 @@ func (m *model) pair(t *rapid.T) *modelPair {
 		t.Skip("no pair yet")
 	}
 	// The newest matter most.
-	back := rapid.IntRange(0, min(len(m.pairs), 12)-1).Draw(t, "back")
+	back := rapid.IntRange(0, min(len(m.pairs), 5)-1).Draw(t, "back")
 	return m.pairs[len(m.pairs)-1-back]
 }
 
@@ -73,12 +79,64 @@ func (m *model) add(p token.Pair, user string, family int, issued time.Time, f f
 	})
 }
 
+// caller logs a user in, or shows one of the user's tokens.
 func (m *model) caller(t *rapid.T, n *testNode, user string) token.Caller {
-	caller, err := n.AuthenticateForWrite(t.Context(), basic(user, user))
+	credentials := basic(user, m.password[user])
+	if len(m.pairs) > 0 && rapid.Bool().Draw(t, "with a token") {
+		if p := m.pair(t); p.user == user && p.access == alive && !m.clock.now().After(p.accessExpires) {
+			credentials = bearer(p.pair.AccessToken)
+		}
+	}
+	caller, err := n.AuthenticateForWrite(t.Context(), credentials)
 	if err != nil {
-		t.Fatalf("log in: %v", err)
+		t.Fatalf("authenticate %s (%s): %v", user, credentials.Scheme, err)
 	}
 	return caller
+}
+
+// revoked: credentials that were revoked get no answer, and no write takes effect.
+func (m *model) revoked(t *rapid.T) {
+	revoked := slices.Clone(m.former)
+	for _, p := range m.pairs {
+		if p.access == dead {
+			revoked = append(revoked, bearer(p.pair.AccessToken))
+		}
+	}
+	if len(revoked) == 0 {
+		t.Skip("nothing revoked yet")
+	}
+	n, c := m.node(t), rapid.SampledFrom(revoked).Draw(t, "credentials")
+	caller, err := n.AuthenticateForWrite(t.Context(), c)
+	if err == nil {
+		_, err = n.Issue(t.Context(), caller, token.IssueRequest{GrantType: token.GrantClientCredentials})
+	}
+	refused := func(err error) bool {
+		return errors.Is(err, token.ErrExpired) || errors.Is(err, realm.ErrBadCredentials)
+	}
+	if !refused(err) && !errors.Is(err, token.ErrStale) {
+		t.Fatalf("P3: a write: %v", err)
+	}
+	if c.Scheme == token.SchemeBasic {
+		user := rapid.SampledFrom(modelUsers).Draw(t, "client")
+		if _, err := n.Issue(t.Context(), m.caller(t, n, user), passwordGrant(c.Username, c.Password.Expose())); !refused(err) && !errors.Is(err, token.ErrStale) {
+			t.Fatalf("P3: password grant: %v", err)
+		}
+	}
+	if _, err := n.Authenticate(t.Context(), c); !refused(err) {
+		t.Fatalf("P3: an answer: %v", err)
+	}
+}
+
+func (m *model) changePassword(t *rapid.T) {
+	user := rapid.SampledFrom(modelUsers).Draw(t, "user")
+	m.former = append(m.former, basic(user, m.password[user]))
+	m.password[user] = fmt.Sprintf("%s-%d", user, len(m.former))
+	m.cluster.putUser(fsm.Username(user), m.password[user])
+	for _, p := range m.pairs {
+		if p.user == user {
+			p.access, p.refresh = dead, dead
+		}
+	}
 }
 
 // lose makes the next proposal's answer get lost, before or after it took effect.
@@ -101,7 +159,7 @@ func (m *model) lose(t *rapid.T, n *testNode) (applied func() bool) {
 
 func (m *model) issue(t *rapid.T) {
 	n, user := m.node(t), rapid.SampledFrom(modelUsers).Draw(t, "user")
-	pair, err := n.Issue(t.Context(), m.caller(t, n, user), passwordGrant(user, user))
+	pair, err := n.Issue(t.Context(), m.caller(t, n, user), passwordGrant(user, m.password[user]))
 	if err != nil {
 		t.Fatalf("issue: %v", err)
 	}
@@ -124,8 +182,21 @@ func (m *model) authenticate(t *rapid.T) {
 	}
 }
 
-func (m *model) refreshToken(t *rapid.T) {
-	n, p := m.node(t), m.pair(t)
+func (m *model) refreshToken(t *rapid.T) { m.refreshPair(t, m.pair(t)) }
+
+// repeatRefresh shows a token again, as one does whose answer was lost.
+func (m *model) repeatRefresh(t *rapid.T) {
+	for _, p := range slices.Backward(m.pairs) {
+		if !p.consumedAt.IsZero() {
+			m.refreshPair(t, p)
+			return
+		}
+	}
+	t.Skip("nothing refreshed yet")
+}
+
+func (m *model) refreshPair(t *rapid.T, p *modelPair) {
+	n := m.node(t)
 	caller := m.caller(t, n, p.user)
 	applied := m.lose(t, n)
 	got, err := n.Refresh(t.Context(), caller, p.pair.RefreshToken)
@@ -234,12 +305,15 @@ func TestPromises(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newModel(t)
 		rt.Repeat(map[string]func(*rapid.T){
-			"issue":        m.issue,
-			"authenticate": m.authenticate,
-			"refresh":      m.refreshToken,
-			"invalidate":   m.invalidate,
-			"wait":         m.wait,
-			"catch up":     func(t *rapid.T) { m.node(t).catchUp() },
+			"issue":            m.issue,
+			"authenticate":     m.authenticate,
+			"refresh":          m.refreshToken,
+			"invalidate":       m.invalidate,
+			"wait":             m.wait,
+			"repeat a refresh": m.repeatRefresh,
+			"revoked":          m.revoked,
+			"change password":  m.changePassword,
+			"catch up":         func(t *rapid.T) { m.node(t).catchUp() },
 		})
 	})
 }

@@ -115,7 +115,7 @@ func newFrameReader(from io.Reader) (*frameReader, error) {
 }
 
 // next returns the next frame with its checksum verified. The items are valid
-// until the next call. After the last frame it returns [io.EOF].
+// until the next call. The last frame, of sectionEnd, has none.
 func (r *frameReader) next() (section, []byte, error) {
 	var head [frameHead]byte
 	if err := r.fill(head[:]); err != nil {
@@ -142,15 +142,18 @@ func (r *frameReader) next() (section, []byte, error) {
 	return s, items, nil
 }
 
-// finish checks the last frame and that nothing follows. It returns io.EOF.
+// finish checks the last frame and that nothing follows.
 func (r *frameReader) finish(items []byte) error {
 	if len(items) != 12 || binary.LittleEndian.Uint64(items) != r.count || binary.LittleEndian.Uint32(items[8:]) != r.digest {
 		return fmt.Errorf("%w: frames are missing or moved", ErrUnreadable)
 	}
-	if _, err := r.from.ReadByte(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: more after the last frame: %v", ErrUnreadable, err) //nolint:errorlint // may be nil
+	switch _, err := r.from.ReadByte(); {
+	case err == nil:
+		return fmt.Errorf("%w: more after the last frame", ErrUnreadable)
+	case !errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: after the last frame: %w", ErrUnreadable, err)
 	}
-	return io.EOF
+	return nil
 }
 
 func (r *frameReader) fill(b []byte) error {

@@ -8,7 +8,7 @@ package fsm
 // removing leaves no tombstones.
 //
 // The index is not part of a snapshot: it follows from the tables. What it holds
-// where depends on history and must reach no output.
+// where depends on history and on the hash's random seed, and must reach no output.
 type index struct {
 	hash      func(ref) uint64 // of what the ref stands for
 	directory []*segment       // by the top depth bits of the hash
@@ -28,7 +28,7 @@ type segment struct {
 // slots are in use, whatever the growth.
 const (
 	maxSegment   = 2048
-	maxDepth     = 24 // bits 40 to 63 select the segment, 32 to 39 are the tag, 0 to 31 the place
+	maxDepth     = 20 // bits 44 to 63 select the segment, 32 to 39 are the tag, 0 to 31 the place
 	loadLimit    = 13
 	loadOf       = 16
 	smallSegment = 64
@@ -112,8 +112,13 @@ func (ix *index) remove(h uint64, r ref) {
 	s.close(i, ix.hash)
 	s.used--
 	ix.used--
+	s.shrink(ix.hash)
+}
+
+// shrink gives memory back when most of it is unused.
+func (s *segment) shrink(hash func(ref) uint64) {
 	if size := len(s.refs); size > smallSegment && s.used < size/4 {
-		s.resize(nextSize(s.used), ix.hash)
+		s.resize(nextSize(s.used), hash)
 	}
 }
 
@@ -195,8 +200,11 @@ func (ix *index) split(h uint64, s *segment) {
 		}
 		half.put(hash, s.refs[i])
 	}
+	for _, half := range halves {
+		half.shrink(ix.hash)
+	}
 	span := len(ix.directory) >> s.depth // entries that point to s
-	start := int(h>>(64-s.depth)) * span //nolint:gosec // at most 24 bits
+	start := int(h>>(64-s.depth)) * span //nolint:gosec // at most maxDepth bits
 	for i := range span {
 		ix.directory[start+i] = halves[i/(span/2)]
 	}

@@ -1,6 +1,9 @@
 package fsm
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"hash/maphash"
+)
 
 // operations remembers the first outcome of every operation for [OperationMemory]:
 // a FIFO of 24 bytes each, an index over it, and a second FIFO for what only some
@@ -10,6 +13,7 @@ type operations struct {
 	done    fifo[operation]
 	answers fifo[answer] // in the order of done, with the number of the operation
 	index   index        // of done, by the low half of the number
+	seed    maphash.Seed
 }
 
 // operation is id (16), time (6), reason (1), bits (1).
@@ -25,14 +29,15 @@ const (
 	bitCounted
 )
 
-func newOperations() *operations {
-	o := &operations{}
-	o.index = newIndex(func(r ref) uint64 { return o.at(r).hash() })
+func newOperations(seed maphash.Seed) *operations {
+	o := &operations{seed: seed}
+	o.index = newIndex(func(r ref) uint64 { return o.hash(o.at(r).id()) })
 	return o
 }
 
+func (o *operations) hash(id OperationID) uint64 { return maphash.Bytes(o.seed, id[:]) }
+
 func (o *operation) id() OperationID { return OperationID(o[:16]) }
-func (o *operation) hash() uint64    { return binary.LittleEndian.Uint64(o[:8]) }
 func (o *operation) time() UnixMilli { return moment(o[16:22]) }
 func (o *operation) answered() bool  { return o[23]&(bitSalted|bitCounted) != 0 }
 func (a *answer) number() uint64     { return binary.LittleEndian.Uint64(a[:8]) }
@@ -50,7 +55,7 @@ func (o *operations) at(r ref) *operation { return o.done.at(o.number(r)) }
 
 // find returns the number of an operation that is remembered.
 func (o *operations) find(id OperationID) (uint64, bool) {
-	r, ok := o.index.find(binary.LittleEndian.Uint64(id[:8]), func(r ref) bool { return o.at(r).id() == id })
+	r, ok := o.index.find(o.hash(id), func(r ref) bool { return o.at(r).id() == id })
 	return o.number(r), ok
 }
 
@@ -115,7 +120,7 @@ func (o *operations) remember(id OperationID, now UnixMilli, outcome Outcome) {
 		})
 	}
 	n := o.done.push(op)
-	o.index.add(op.hash(), ref(n)) //nolint:gosec // the low half is meant
+	o.index.add(o.hash(id), ref(n)) //nolint:gosec // the low half is meant
 }
 
 // salt returns the salt of the successor of a pair that was consumed at that moment.
@@ -142,7 +147,7 @@ func (o *operations) trim(now UnixMilli, limit int) {
 		if oldest.time()+OperationMemory >= now {
 			return
 		}
-		o.index.remove(oldest.hash(), ref(o.done.start)) //nolint:gosec // the low half is meant
+		o.index.remove(o.hash(oldest.id()), ref(o.done.start)) //nolint:gosec // the low half is meant
 		if o.answers.len() > 0 && o.answers.at(o.answers.start).number() == o.done.start {
 			o.answers.pop()
 		}

@@ -65,12 +65,10 @@ func (n *newPair) record() (p pair) {
 
 func (p *pair) access() Digest            { return Digest(p[0:24]) }
 func (p *pair) refresh() Digest           { return Digest(p[24:48]) }
-func (p *pair) accessHash() uint64        { return binary.LittleEndian.Uint64(p[0:]) }
-func (p *pair) refreshHash() uint64       { return binary.LittleEndian.Uint64(p[24:]) }
 func (p *pair) createdAt() UnixMilli      { return moment(p[48:]) }
 func (p *pair) refreshExpires() UnixMilli { return moment(p[64:]) }
 func (p *pair) sessionEnds() UnixMilli    { return moment(p[70:]) }
-func (p *pair) hasRefresh() bool          { return p.refreshHash() != 0 || p.refresh() != Digest{} }
+func (p *pair) hasRefresh() bool          { return p.refresh() != Digest{} }
 func (p *pair) holder() ref               { return p.linked(linkHolder) }
 
 func (p *pair) accessExpires() UnixMilli {

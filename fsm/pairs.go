@@ -12,6 +12,7 @@ type pairs struct {
 	refresh index // by the refresh token's digest
 	holders *holders
 	due     []bucket // in order
+	seed    maphash.Seed
 }
 
 // bucket heads the chain of the pairs that may be collected when its 65 seconds
@@ -27,9 +28,9 @@ const bucketBits = 16
 type ended struct{ now, before uint32 }
 
 func newPairs(seed maphash.Seed) *pairs {
-	p := &pairs{holders: newHolders(seed)}
-	p.access = newIndex(func(r ref) uint64 { return p.at(r).accessHash() })
-	p.refresh = newIndex(func(r ref) uint64 { return p.at(r).refreshHash() })
+	p := &pairs{holders: newHolders(seed), seed: seed}
+	p.access = newIndex(func(r ref) uint64 { return p.hash(p.at(r).access()) })
+	p.refresh = newIndex(func(r ref) uint64 { return p.hash(p.at(r).refresh()) })
 	return p
 }
 
@@ -37,22 +38,17 @@ func (p *pairs) at(r ref) *pair { return p.records.at(r) }
 
 // byAccess returns the pair with that access token, or zero.
 func (p *pairs) byAccess(d Digest) ref {
-	r, _ := p.access.find(digestHash(d), func(r ref) bool { return p.at(r).access() == d })
+	r, _ := p.access.find(p.hash(d), func(r ref) bool { return p.at(r).access() == d })
 	return r
 }
 
 // byRefresh returns the pair with that refresh token, or zero.
 func (p *pairs) byRefresh(d Digest) ref {
-	r, _ := p.refresh.find(digestHash(d), func(r ref) bool { return p.at(r).refresh() == d })
+	r, _ := p.refresh.find(p.hash(d), func(r ref) bool { return p.at(r).refresh() == d })
 	return r
 }
 
-// digestHash is the beginning of a digest: a digest is as good as random already.
-func digestHash(d Digest) uint64 {
-	var p pair
-	copy(p[:], d[:])
-	return p.accessHash()
-}
+func (p *pairs) hash(d Digest) uint64 { return maphash.Bytes(p.seed, d[:]) }
 
 // taken tells whether one of the digests is in use. A zero one never is.
 func (p *pairs) taken(access, refresh Digest) bool {
@@ -64,9 +60,9 @@ func (p *pairs) taken(access, refresh Digest) bool {
 func (p *pairs) add(n newPair) {
 	record := n.record()
 	r := p.records.add(record)
-	p.access.add(record.accessHash(), r)
+	p.access.add(p.hash(record.access()), r)
 	if record.hasRefresh() {
-		p.refresh.add(record.refreshHash(), r)
+		p.refresh.add(p.hash(record.refresh()), r)
 	}
 	p.schedule(r)
 	if older := p.holders.prepend(n.holder, r); older != 0 {
@@ -112,9 +108,9 @@ func (p *pairs) collect(now UnixMilli, limit uint32) (collected uint32) {
 // remove removes a pair that no bucket holds any more.
 func (p *pairs) remove(r ref) {
 	record := *p.at(r)
-	p.access.remove(record.accessHash(), r)
+	p.access.remove(p.hash(record.access()), r)
 	if record.hasRefresh() {
-		p.refresh.remove(record.refreshHash(), r)
+		p.refresh.remove(p.hash(record.refresh()), r)
 	}
 	newer, older := p.unlink(&record, linkNewer, linkOlder)
 	p.unlink(&record, linkPredecessor, linkSuccessor)

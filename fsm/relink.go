@@ -100,9 +100,9 @@ func (p *pairs) relinkRecords(x *codec) {
 			return false
 		}
 		x.require(!p.taken(v.access(), v.refresh()), "digest twice")
-		p.access.add(v.accessHash(), r)
+		p.access.add(p.hash(v.access()), r)
 		if v.hasRefresh() {
-			p.refresh.add(v.refreshHash(), r)
+			p.refresh.add(p.hash(v.refresh()), r)
 		}
 		p.holders.held.edit(v.holder()).pairs++
 		if v.linked(linkNewer) == 0 {
@@ -184,7 +184,7 @@ func (o *operations) relink(x *codec, now UnixMilli) {
 		x.require(!known && op.id() != OperationID{}, "operation twice")
 		x.require(last <= op.time() && op.time() <= now, "order of operations")
 		last = op.time()
-		o.index.add(op.hash(), ref(n)) //nolint:gosec // the low half is meant
+		o.index.add(o.hash(op.id()), ref(n)) //nolint:gosec // the low half is meant
 		if op.answered() {
 			x.require(next < o.answers.end && o.answers.at(next).number() == n, "operation without answer")
 			next++

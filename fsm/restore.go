@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 )
@@ -20,11 +19,11 @@ func restore(from io.Reader) (*State, error) {
 	var sum summary
 	for {
 		section, items, err := r.next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
 		if err != nil {
 			return nil, err
+		}
+		if section == sectionEnd {
+			break
 		}
 		x := codec{buf: items, reading: true}
 		for len(x.buf) > 0 {

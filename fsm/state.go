@@ -26,7 +26,7 @@ func newState() *State {
 		pairs:        newPairs(seed),
 		users:        newUsers(seed),
 		roles:        newRoles(seed),
-		operations:   newOperations(),
+		operations:   newOperations(seed),
 	}
 }
 

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"jeton/node"
+	"jeton/node/config"
+)
+
+// flagLife is how jeton dev ties the life of its nodes to its own.
+const flagLife = "life-fd"
+
+func newServerCommand(environ []string) *cobra.Command {
+	var source settingsSource
+	var life int
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Run one node",
+		Long: strings.TrimSpace(`
+Runs one node of a cluster until it is told to end. Settings come from one YAML
+file, then from environment variables (cluster.name is JETON_CLUSTER_NAME),
+then from -E; the later wins. They keep Elasticsearch's names; all of them:
+jeton help settings.
+
+Signals: SIGTERM and SIGINT end the node without losing a request: it stops
+being ready, serves on for shutdown.delay, hands leadership over, finishes what
+it serves and exits with code 0. It stays a member of the cluster. A second one
+ends it at once. SIGHUP reads changed certificates (they are also noticed).
+
+Logs go to standard error, or to a file in path.logs. When something is wrong
+the process ends with a message and exit code 1; starting again is always safe.`),
+		Example: strings.Trim(`
+  jeton server --config /etc/jeton/jeton.yml
+  jeton server --config jeton.yml -E node.name=a -E http.port=9201
+  JETON_LOG_LEVEL=debug jeton server --config jeton.yml`, "\n"),
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if life > 0 {
+				exitWithParent(life)
+			}
+			return runServer(cmd.Context(), source, environ, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	source.addFlags(cmd)
+	cmd.Flags().IntVar(&life, flagLife, 0, "end at once when this descriptor is closed at its other end")
+	_ = cmd.Flags().MarkHidden(flagLife) // it exists: the line above
+	return cmd
+}
+
+// settingsSource is where a command's settings come from.
+type settingsSource struct {
+	file      string
+	overrides []string // setting=value
+}
+
+func (s *settingsSource) addFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&s.file, "config", "c", "", "settings file (YAML)")
+	cmd.Flags().StringArrayVarP(&s.overrides, "set", "E", nil, "one setting, as `SETTING=VALUE`; may be repeated")
+	_ = cmd.MarkFlagFilename("config", "yml", "yaml") // it exists: see above
+	_ = cmd.RegisterFlagCompletionFunc("set", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		var names []string
+		for _, setting := range config.Settings() {
+			names = append(names, setting.Name+"=\t"+setting.Doc)
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	})
+}
+
+// load returns a valid configuration, or all of its problems.
+func (s *settingsSource) load(environ []string) (*config.Config, error) {
+	overrides := map[string]string{}
+	for _, override := range s.overrides {
+		name, value, ok := strings.Cut(override, "=")
+		if !ok || name == "" {
+			return nil, usageErrorf("-E %s: want SETTING=VALUE", override)
+		}
+		overrides[name] = value
+	}
+	return config.Load(s.file, environ, overrides)
+}
+
+func runServer(ctx context.Context, source settingsSource, environ []string, stdout, stderr io.Writer) (err error) {
+	ctx, hurry, release := interruptible(ctx)
+	defer release()
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	loaded, err := source.load(environ)
+	if err != nil {
+		return fmt.Errorf("the settings are not valid:\n%w", err)
+	}
+	logger, closeLog, err := newLogger(loaded, stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeLog()) }()
+	for _, warning := range loaded.Warnings() {
+		logger.Warn(warning)
+	}
+	member, err := node.Open(ctx, node.Options{
+		Config: loaded, Logger: logger, Stdout: stdout, Version: readBuildInfo().Version,
+	})
+	if err != nil {
+		return fmt.Errorf("start node %s: %w", loaded.NodeName, err)
+	}
+	systemd := notifier(environ, logger)
+	systemd(ctx, "READY=1")
+	defer systemd(context.WithoutCancel(ctx), "STOPPING=1")
+	return serveMember(ctx, member, hangups, hurry, logger)
+}
+
+// member is what the server command does with a running node.
+type member interface {
+	Wait() error
+	Shutdown(ctx context.Context) error
+	Close() error
+	ReloadCertificates() error
+}
+
+// serveMember returns when the member has ended: by itself, which is an error;
+// gracefully, after ctx ended; or at once, when hurry was closed.
+func serveMember(ctx context.Context, m member, hangups <-chan os.Signal, hurry <-chan struct{}, logger hclog.Logger) error {
+	ended := make(chan error, 1)
+	go func() { ended <- m.Wait() }()
+	for {
+		select {
+		case err := <-ended:
+			return errors.Join(fmt.Errorf("the node ended: %w", err), m.Close())
+		case <-hangups:
+			if err := m.ReloadCertificates(); err != nil {
+				logger.Error("certificates not reloaded; the old ones stay in use", "error", err)
+			}
+		case <-ctx.Done():
+			logger.Info("ending; a second signal ends the node at once")
+			done := make(chan error, 1)
+			go func() { done <- m.Shutdown(context.WithoutCancel(ctx)) }()
+			select {
+			case err := <-done:
+				return err
+			case <-hurry:
+				return &exitError{code: exitInterrupted}
+			}
+		}
+	}
+}
+
+// newLogger logs to stderr, or to path.logs if that is set.
+func newLogger(loaded *config.Config, stderr io.Writer) (_ hclog.Logger, closeLog func() error, err error) {
+	options := &hclog.LoggerOptions{
+		Name:       "jeton",
+		Level:      hclog.LevelFromString(loaded.Log.Level),
+		Output:     stderr,
+		JSONFormat: loaded.Log.Format == formatJSON,
+	}
+	if loaded.LogsPath == "" {
+		if isTerminal(stderr) {
+			options.Color = hclog.AutoColor
+		}
+		return hclog.New(options), func() error { return nil }, nil
+	}
+	if err := os.MkdirAll(loaded.LogsPath, 0o750); err != nil {
+		return nil, nil, fmt.Errorf("path.logs: %w", err)
+	}
+	path := filepath.Join(loaded.LogsPath, loaded.ClusterName+".log")
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640) //nolint:gosec // for the group that reads logs
+	if err != nil {
+		return nil, nil, fmt.Errorf("path.logs: %w", err)
+	}
+	options.Output = file
+	return hclog.New(options), file.Close, nil
+}
+
+// notifier tells systemd how the service is (sd_notify(3)), if systemd asked.
+func notifier(environ []string, logger hclog.Logger) func(ctx context.Context, state string) {
+	address := variableOf(environ, "NOTIFY_SOCKET")
+	return func(ctx context.Context, state string) {
+		if address == "" {
+			return
+		}
+		conn, err := new(net.Dialer).DialContext(ctx, "unixgram", address)
+		if err == nil {
+			_, err = io.WriteString(conn, state)
+			err = errors.Join(err, conn.Close())
+		}
+		if err != nil {
+			logger.Warn("systemd not notified", "error", err)
+		}
+	}
+}
+
+// newSettingsTopic is `jeton help settings`: the table that the program uses.
+func newSettingsTopic() *cobra.Command {
+	var b strings.Builder
+	b.WriteString("The settings of a node: in the file, as an environment variable, or with -E.\n")
+	for _, setting := range config.Settings() {
+		value := setting.Kind
+		if setting.Default != "" {
+			value += ", default " + setting.Default
+		}
+		fmt.Fprintf(&b, "\n%s  (%s)\n    %s\n", setting.Name, value, strings.ReplaceAll(setting.Doc, "\n", "\n    "))
+	}
+	return &cobra.Command{Use: "settings", Short: "The settings of a node", Long: b.String()}
+}

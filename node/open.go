@@ -20,7 +20,7 @@ import (
 
 // openRaft starts the service for peers and raft on top of it.
 func (n *Node) openRaft(stores *stores, listener net.Listener) error {
-	r := newReplica(n.dir.identity.ServerID, n.addresses, n.log)
+	r := newReplica(n.dir.identity.ServerID, n.addresses, n.log, n.fail)
 	n.replica = r
 	service, err := cluster.NewService(cluster.ServiceConfig{
 		Listener:    listener,
@@ -36,7 +36,11 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 		return errors.Join(fmt.Errorf("start the service for peers: %w", err), listener.Close())
 	}
 	n.service = service
-	n.onClose("service for peers", service.Close)
+	n.onClose("service for peers", func() error {
+		err := service.Close()
+		n.serving.Wait() // here, where the last of the listeners is closed
+		return err       //nolint:wrapcheck // closeAll says what was closed
+	})
 	n.client, err = cluster.NewClient(cluster.ClientConfig{
 		ClusterName: n.config.ClusterName,
 		TLS:         n.peerTLS,
@@ -137,11 +141,7 @@ func (n *Node) openHTTP(context.Context) error {
 	if n.httpTLS != nil {
 		n.http.TLSConfig = n.httpTLS.HTTPServer()
 	}
-	n.onClose("HTTP", func() error {
-		err := n.http.Close()
-		n.serving.Wait()
-		return err //nolint:wrapcheck // closeAll says what was closed
-	})
+	n.onClose("HTTP", n.http.Close)
 	n.serving.Go(func() {
 		serve := n.http.Serve
 		if n.httpTLS != nil {

@@ -63,6 +63,9 @@ func (n *Node) keepMembership(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
+		case n.replica.raft.State() == raft.Shutdown:
+			n.fail(errors.New("raft has ended: this node was removed from the cluster, or its log can no longer be relied on (see the lines above)"))
+			return
 		case err != nil:
 			reason = err.Error()
 		case reason == "":

@@ -42,7 +42,7 @@ type replica struct {
 	id        raft.ServerID
 	raft      *raft.Raft
 	state     *fsm.FSM
-	meter     *measuredState // the same, as raft sees it
+	meter     *meter // the same, as raft sees it
 	peers     peers
 	addresses *addressBook
 	clock     *clusterClock
@@ -59,11 +59,11 @@ type replica struct {
 }
 
 // newReplica returns an empty replica. It is of use once peers are set and it was
-// started.
-func newReplica(id raft.ServerID, addresses *addressBook, log hclog.Logger) *replica {
+// started. fatal is called when it cannot go on.
+func newReplica(id raft.ServerID, addresses *addressBook, log hclog.Logger, fatal func(error)) *replica {
 	r := &replica{id: id, addresses: addresses, log: log, notify: make(chan bool, 8)}
 	r.state = fsm.New(r.stateApplied)
-	r.meter = &measuredState{FSM: r.state}
+	r.meter = &meter{FSM: r.state, now: time.Now, fatal: fatal}
 	r.clock = &clusterClock{now: time.Now, logged: func() int64 { return int64(r.state.Now()) }}
 	return r
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -13,7 +12,6 @@ import (
 	"go.etcd.io/bbolt"
 
 	"jeton/cluster"
-	"jeton/fsm"
 	"jeton/node/config"
 )
 
@@ -107,17 +105,4 @@ func raftConfig(c *config.Config, id raft.ServerID, log hclog.Logger, notify cha
 	rc.SnapshotInterval = time.Hour
 	rc.NoLegacyTelemetry = true
 	return rc
-}
-
-// measuredState counts the bytes of log that the state machine applied since the
-// last snapshot.
-type measuredState struct {
-	*fsm.FSM
-	logged atomic.Uint64
-}
-
-// Apply implements raft.FSM.
-func (m *measuredState) Apply(entry *raft.Log) any {
-	m.logged.Add(uint64(len(entry.Data)))
-	return m.FSM.Apply(entry)
 }

@@ -102,14 +102,17 @@ func (l *streamLayer) serve(conn net.Conn, patience time.Duration) {
 
 // track returns nil, and closes the connection, if the layer is closed.
 func (l *streamLayer) track(conn net.Conn) *streamConn {
+	c := &streamConn{Conn: conn, layer: l, done: make(chan struct{})}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.ctx.Err() != nil {
-		_ = conn.Close()
+	closed := l.ctx.Err() != nil
+	if !closed {
+		l.conns[c] = struct{}{}
+	}
+	l.mu.Unlock()
+	if closed {
+		_ = conn.Close() // not under mu: TLS says goodbye, which may take seconds
 		return nil
 	}
-	c := &streamConn{Conn: conn, layer: l, done: make(chan struct{})}
-	l.conns[c] = struct{}{}
 	return c
 }
 
@@ -129,9 +132,13 @@ func (l *streamLayer) closeConns() {
 		all = append(all, c)
 	}
 	l.mu.Unlock()
+	var wg sync.WaitGroup
 	for _, c := range all {
-		_ = c.Close()
+		// TLS says goodbye, so that the peer's raft does not log an error; a peer that
+		// does not read delays that by seconds.
+		wg.Go(func() { _ = c.Close() })
 	}
+	wg.Wait()
 }
 
 // Close implements net.Conn.

@@ -94,7 +94,9 @@ func newDevRestartCommand() *cobra.Command {
 		Short: "Start a node of a running dev cluster again",
 		Long: strings.TrimSpace(`
 Asks the jeton dev that runs on DIR to start a node again, and returns when the
-node is ready. A node that still runs is ended first, as by SIGTERM.`),
+node is ready. A node that still runs is ended first, as by SIGTERM. While half
+of the nodes or more are dead none can be ready; then it returns when the
+process serves, so that the next can be restarted.`),
 		Example: "  jeton dev restart node-2 --data ./cluster",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -114,7 +116,7 @@ node is ready. A node that still runs is ended first, as by SIGTERM.`),
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is ready (process %d)\n", args[0], reply.PID)
+			fmt.Fprintln(cmd.OutOrStdout(), startedText(args[0], reply.PID, reply.Ready))
 			return nil
 		},
 	}

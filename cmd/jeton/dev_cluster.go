@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -46,19 +47,23 @@ func openDevCluster(c *devCluster) (*devCluster, error) {
 // fails, nodes may be running: stop ends them.
 func (c *devCluster) start(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx) // when one fails, the others need not be waited for
-	for i := range c.state.Nodes {
-		group.Go(func() error { return c.startNode(ctx, i) })
+	for i, node := range c.state.Nodes {
+		group.Go(func() error {
+			started, err := c.launch(i)
+			if err != nil {
+				return err
+			}
+			return c.await(ctx, node, started, func(ctx context.Context) (int, error) {
+				return c.ready.readiness(ctx, node.URL())
+			})
+		})
 	}
 	return group.Wait()
 }
 
-// startNode starts node i and waits until it is ready.
-func (c *devCluster) startNode(ctx context.Context, i int) error {
-	node := c.state.Nodes[i]
-	started, err := c.launch(i)
-	if err != nil {
-		return fmt.Errorf("%s: %w", node.Name, err)
-	}
+// await returns when the probe of a started node succeeds. From then on, and
+// also if it does not but the process lives, its end is reported.
+func (c *devCluster) await(ctx context.Context, node devNode, started *child, probe func(context.Context) (int, error)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
@@ -68,15 +73,19 @@ func (c *devCluster) startNode(ctx context.Context, i int) error {
 		case <-ctx.Done():
 		}
 	}()
-	if err := c.ready.wait(ctx, node.URL()); err != nil {
-		if errors.Is(context.Cause(ctx), errNodeEnded) {
-			err = fmt.Errorf("%w: %s", errNodeEnded, exitText(started.err))
-		}
-		log := c.dir.nodeLog(node.Name)
-		return fmt.Errorf("%s did not become ready: %w\n%s ends with:\n%s", node.Name, err, log, lastLines(log, 15))
+	err := c.ready.poll(ctx, probe)
+	ended := errors.Is(context.Cause(ctx), errNodeEnded)
+	if err == nil || !ended {
+		go c.watch(node, started)
 	}
-	go c.watch(node, started)
-	return nil
+	if err == nil {
+		return nil
+	}
+	if ended {
+		err = fmt.Errorf("%w: %s", errNodeEnded, exitText(started.err))
+	}
+	log := c.dir.nodeLog(node.Name)
+	return fmt.Errorf("%s did not become ready: %w\n%s ends with:\n%s", node.Name, err, log, lastLines(log, 15))
 }
 
 var errNodeEnded = errors.New("its process ended")
@@ -93,7 +102,7 @@ func (c *devCluster) launch(i int) (*child, error) {
 		environ: c.environ, life: c.lifeRead,
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	c.children[i] = started
 	return started, nil
@@ -107,29 +116,55 @@ func (c *devCluster) watch(node devNode, process *child) {
 	}
 }
 
-// restart ends the named node if it runs, starts it again and returns its
-// process when it is ready and the published files name that process.
-func (c *devCluster) restart(ctx context.Context, name string) (pid int, err error) {
+// restart ends the named node if it runs, and starts it again. It returns its
+// process when the node is ready; or when it is alive, but so few of the others
+// run that none can be ready: they are waiting to be restarted too.
+func (c *devCluster) restart(ctx context.Context, name string) (pid int, ready bool, err error) {
 	i, err := c.index(name)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	c.busy[i].Lock() // two restarts of one node take turns
 	defer c.busy[i].Unlock()
+	node := c.state.Nodes[i]
 	if running := c.current(i); running != nil {
 		if err := running.end(c.patience, ctx.Done()); err != nil {
 			c.screen.warn(fmt.Sprintf("%s (process %d): %v", name, running.pid, err))
 		}
 	}
-	if err := c.startNode(ctx, i); err != nil {
-		return 0, err
+	started, err := c.launch(i)
+	if err != nil {
+		return 0, false, err
 	}
 	if err := c.publish(); err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	pid = c.current(i).pid
-	c.screen.nodeReady(name, pid)
-	return pid, nil
+	ctx, cancel := context.WithTimeoutCause(ctx, startPatience, errStartPatience)
+	defer cancel()
+	err = c.await(ctx, node, started, func(ctx context.Context) (int, error) {
+		status, err := c.ready.readiness(ctx, node.URL())
+		if ready = err == nil && status == http.StatusOK; !ready && c.runningNodes() <= len(c.state.Nodes)/2 {
+			return c.ready.liveness(ctx, node.URL())
+		}
+		return status, err
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	c.screen.nodeStarted(name, started.pid, ready)
+	return started.pid, ready, nil
+}
+
+func (c *devCluster) runningNodes() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	count := 0
+	for _, node := range c.children {
+		if node != nil && node.running() {
+			count++
+		}
+	}
+	return count
 }
 
 func (c *devCluster) index(name string) (int, error) {

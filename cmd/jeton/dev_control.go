@@ -30,6 +30,7 @@ type controlRequest struct {
 
 type controlReply struct {
 	PID   int    `json:"pid,omitempty"`
+	Ready bool   `json:"ready,omitempty"`
 	Error string `json:"error,omitempty"`
 }
 
@@ -64,7 +65,7 @@ func listenControl(ctx context.Context, dir devDir, short ...string) (l net.List
 
 // serveControl answers requests until the listener is closed, and returns when
 // the last answer is written.
-func serveControl(ctx context.Context, l net.Listener, restart func(ctx context.Context, name string) (int, error)) {
+func serveControl(ctx context.Context, l net.Listener, restart func(ctx context.Context, name string) (pid int, ready bool, err error)) {
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	for {
@@ -80,7 +81,7 @@ func serveControl(ctx context.Context, l net.Listener, restart func(ctx context.
 			if err := json.NewDecoder(io.LimitReader(conn, maxControlBytes)).Decode(&request); err != nil {
 				return // nobody who speaks our language
 			}
-			if reply.PID, err = restart(ctx, request.Restart); err != nil {
+			if reply.PID, reply.Ready, err = restart(ctx, request.Restart); err != nil {
 				reply.Error = err.Error()
 			}
 			_ = json.NewEncoder(conn).Encode(reply) // a caller who left does not wait for it

@@ -42,24 +42,30 @@ func newReadyClient(certificateAuthority string) (*readyClient, error) {
 	return &readyClient{&http.Client{Transport: transport, Timeout: probeTimeout}}, nil
 }
 
-// wait returns when the node at url says that it is ready, or with the reason
-// of its last refusal when ctx ends first.
-func (c *readyClient) wait(ctx context.Context, url string) error {
-	return c.poll(ctx, func() (int, error) { return c.get(ctx, url+"/readyz", "") })
+// readiness asks the node at url whether it is ready: 200.
+func (c *readyClient) readiness(ctx context.Context, url string) (status int, err error) {
+	return c.get(ctx, url+"/readyz", "")
+}
+
+// liveness asks the node at url whether it serves at all: 200.
+func (c *readyClient) liveness(ctx context.Context, url string) (status int, err error) {
+	return c.get(ctx, url+"/livez", "")
 }
 
 // authenticate returns when the node accepts the password of elastic. The user
 // may come into being a moment after the node became ready, so a refusal is
 // final only when ctx ends: then the error wraps errPasswordRefused.
 func (c *readyClient) authenticate(ctx context.Context, url, password string) error {
-	return c.poll(ctx, func() (int, error) { return c.get(ctx, url+"/_security/_authenticate", password) })
+	return c.poll(ctx, func(ctx context.Context) (int, error) { return c.get(ctx, url+"/_security/_authenticate", password) })
 }
 
-func (c *readyClient) poll(ctx context.Context, probe func() (int, error)) error {
+// poll returns when the probe gets a 200, or with the reason of its last
+// refusal when ctx ends first.
+func (c *readyClient) poll(ctx context.Context, probe func(context.Context) (int, error)) error {
 	ticker := time.NewTicker(readyInterval)
 	defer ticker.Stop()
 	for last := errors.New("no answer yet"); ; {
-		status, err := probe()
+		status, err := probe(ctx)
 		switch {
 		case err == nil && status == http.StatusOK:
 			return nil

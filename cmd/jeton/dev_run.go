@@ -26,6 +26,8 @@ const (
 	passwordPatience = 5 * time.Second
 )
 
+var errStartPatience = fmt.Errorf("waited %v", startPatience)
+
 // prepare makes everything that the nodes need on disk, and checks everything
 // that can be checked before they start.
 func (o *devOptions) prepare(ctx context.Context, dir devDir, environ []string, screen *devScreen) (*devCluster, error) {
@@ -243,7 +245,7 @@ func (c *devCluster) serve(ctx context.Context, kept bool, hurry <-chan struct{}
 
 // form starts all nodes and returns when each is ready and knows the password.
 func (c *devCluster) form(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, startPatience, fmt.Errorf("waited %v", startPatience))
+	ctx, cancel := context.WithTimeoutCause(ctx, startPatience, errStartPatience)
 	defer cancel()
 	if err := c.start(ctx); err != nil {
 		return err

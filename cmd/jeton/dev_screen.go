@@ -49,7 +49,7 @@ func variableOf(environ []string, name string) string {
 
 // devEvent is one line of --format json.
 type devEvent struct {
-	Event    string       `json:"event"` // starting, ready, warning, node_ended, node_ready, stopping, stopped
+	Event    string       `json:"event"` // starting, ready, warning, node_ended, node_ready, node_alive, stopping, stopped
 	Node     string       `json:"node,omitempty"`
 	PID      int          `json:"pid,omitempty"`
 	Message  string       `json:"message,omitempty"`
@@ -94,9 +94,20 @@ func (s *devScreen) nodeEnded(entry nodeEntry, err error) {
 			entry.Name, entry.PID, reason, entry.Log, entry.Restart))
 }
 
-func (s *devScreen) nodeReady(name string, pid int) {
-	s.tell(devEvent{Event: "node_ready", Node: name, PID: pid}, false,
-		fmt.Sprintf("jeton dev: %s is ready again (process %d)\n", name, pid))
+func (s *devScreen) nodeStarted(name string, pid int, ready bool) {
+	event := devEvent{Event: "node_ready", Node: name, PID: pid}
+	if !ready {
+		event.Event = "node_alive"
+	}
+	s.tell(event, false, "jeton dev: "+startedText(name, pid, ready)+"\n")
+}
+
+// startedText says what became of a restart.
+func startedText(name string, pid int, ready bool) string {
+	if ready {
+		return fmt.Sprintf("%s is ready (process %d)", name, pid)
+	}
+	return fmt.Sprintf("%s runs (process %d); it will be ready when most of the nodes run", name, pid)
 }
 
 func (s *devScreen) stopping() {

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"net/http"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// The leader is killed, again and again, under load through all nodes. Nothing
+// that was acknowledged is lost; no answer is anything but success or 503.
+func TestE2ELeaderKilledUnderLoad(t *testing.T) {
+	c := startDev(t, "")
+	client := &e2eClient{nodes: c.nodes}
+	load := startLoad(c, 12, client.anywhere)
+	for range countFrom(t, "JETON_E2E_KILLS", 3) {
+		leader := c.leader(t)
+		leader.kill(t)
+		killed := time.Now()
+		survivor := c.others(leader)[0]
+		_, err := survivor.token(c.elastic, asPassword("elastic", c.password))
+		must(t, err)
+		t.Logf("%s, the leader, killed: %s acknowledged a write after %v", leader.Name, survivor.Name, time.Since(killed).Round(time.Millisecond))
+		bringBack(t, leader)
+		must(t, leader.accepts(c.elastic))
+		load.healthy(t)
+	}
+	load.stop(t)
+	t.Logf("%d requests repeated because their node died, %d because of 503, the longest took %v",
+		client.repeated.Load(), client.unavailable.Load(), time.Duration(client.longest.Load()).Round(time.Millisecond))
+	load.verify(t)
+}
+
+// All processes are killed at once, and everything is still there.
+func TestE2EAllKilled(t *testing.T) {
+	c := startDev(t, "")
+	client := &e2eClient{nodes: c.nodes}
+	load := startLoad(c, 8, client.anywhere)
+	const user, password = "survivor", "a-long-password"
+	_, err := c.node(0).want(http.StatusOK, http.MethodPut, "/_security/role/token_manager", c.elastic, `{"cluster":["manage_token"]}`)
+	must(t, err)
+	_, err = c.node(0).want(http.StatusOK, http.MethodPut, "/_security/user/"+user, c.elastic,
+		fmt.Sprintf(`{"password":%q,"roles":["token_manager"],"full_name":"Sur Vivor","email":"s@example.org","metadata":{"k":[1]}}`, password))
+	must(t, err)
+	before, err := c.node(1).want(http.StatusOK, http.MethodGet, pathWhoAmI, basic(user, password), "")
+	must(t, err)
+	for range 2 {
+		for _, n := range c.nodes {
+			n.down.Store(true) // before the first dies, for requests reach it through the others
+		}
+		for _, n := range c.nodes {
+			n.kill(t)
+		}
+		bringBack(t, c.nodes...)
+		load.healthy(t)
+	}
+	load.stop(t)
+	load.verify(t)
+	must(t, c.allNodes(func(n *e2eNode) error {
+		after, err := n.want(http.StatusOK, http.MethodGet, pathWhoAmI, basic(user, password), "")
+		if err == nil && after.body != before.body {
+			err = fmt.Errorf("%s: the user was\n%s\nand is\n%s", n.Name, before.body, after.body)
+		}
+		_, issue := n.token(basic(user, password), `{"grant_type":"client_credentials"}`)
+		return errors.Join(err, issue)
+	}))
+}
+
+// Without a quorum a node says that it cannot know: 503 in time, never 401 or
+// 400. And it says so to load balancers.
+func TestE2ENoQuorum(t *testing.T) {
+	const deadline = 2 * time.Second
+	c := startDev(t, "request.timeout: 2s\n")
+	for _, survivor := range c.nodes {
+		live, err := survivor.token(c.elastic, asPassword("elastic", c.password))
+		must(t, err)
+		dead, err := survivor.token(c.elastic, asPassword("elastic", c.password))
+		must(t, err)
+		must(t, survivor.invalidate(c.elastic, dead))
+		must(t, c.allNodes(func(n *e2eNode) error { return n.accepts(bearer(live.Access)) }))
+
+		for _, n := range c.others(survivor) {
+			n.kill(t)
+		}
+		var group errgroup.Group
+		for what, ask := range map[string][4]string{
+			"authenticate by token":       {http.MethodGet, pathWhoAmI, bearer(live.Access)},
+			"authenticate by password":    {http.MethodGet, pathWhoAmI, c.elastic},
+			"a wrong password":            {http.MethodGet, pathWhoAmI, basic("elastic", "wrong-password")},
+			"an unknown user":             {http.MethodGet, pathWhoAmI, basic("nobody", "wrong-password")},
+			"authenticate, unknown token": {http.MethodGet, pathWhoAmI, bearer(unknownToken("jat_"))},
+			"issue":                       {http.MethodPost, pathToken, c.elastic, asPassword("elastic", c.password)},
+			"issue by token":              {http.MethodPost, pathToken, bearer(live.Access), `{"grant_type":"client_credentials"}`},
+			"issue, wrong password":       {http.MethodPost, pathToken, c.elastic, asPassword("elastic", "wrong-password")},
+			"refresh":                     {http.MethodPost, pathToken, c.elastic, asRefresh(live)},
+			"refresh, unknown token":      {http.MethodPost, pathToken, c.elastic, asRefresh(e2ePair{Refresh: unknownToken("jrt_")})},
+			"invalidate":                  {http.MethodDelete, pathToken, c.elastic, fmt.Sprintf(`{"token":%q}`, live.Access)},
+			"invalidate, unknown token":   {http.MethodDelete, pathToken, c.elastic, fmt.Sprintf(`{"token":%q}`, unknownToken("jat_"))},
+			"invalidate by user":          {http.MethodDelete, pathToken, c.elastic, `{"username":"elastic"}`},
+			"put user":                    {http.MethodPut, "/_security/user/new", c.elastic, `{"password":"long-enough","roles":[]}`},
+			"get users":                   {http.MethodGet, "/_security/user", c.elastic},
+		} {
+			group.Go(func() error {
+				began := time.Now()
+				answer, err := survivor.ask(ask[0], ask[1], ask[2], ask[3])
+				took := time.Since(began)
+				if err == nil && (answer.status != http.StatusServiceUnavailable || !isSeconds(answer.header.Get("Retry-After"))) {
+					err = fmt.Errorf("%s: want 503 with Retry-After, got %v", what, answer)
+				}
+				if err == nil && took > deadline+time.Second {
+					err = fmt.Errorf("%s: 503 only after %v", what, took)
+				}
+				return err
+			})
+		}
+		must(t, group.Wait())
+		must(t, survivor.refuses(bearer(dead.Access))) // that it knows: dead is dead
+		_, err = survivor.want(http.StatusServiceUnavailable, http.MethodGet, "/readyz", "", "")
+		must(t, err)
+		_, err = survivor.want(http.StatusOK, http.MethodGet, "/livez", "", "")
+		must(t, err)
+
+		bringBack(t, c.others(survivor)...)
+		must(t, c.allNodes(func(n *e2eNode) error {
+			_, issue := n.token(c.elastic, asPassword("elastic", c.password))
+			return errors.Join(n.accepts(c.elastic), n.refuses(bearer(dead.Access)), issue)
+		}))
+		until(t, survivor.Name+" is ready", func() error {
+			_, err := survivor.want(http.StatusOK, http.MethodGet, "/readyz", "", "")
+			return err
+		})
+	}
+}
+
+// unknownToken is one that a node might have issued, but none has.
+func unknownToken(prefix string) string {
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails
+	sum := crc32.ChecksumIEEE(append([]byte(prefix), secret...))
+	return prefix + base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(secret, sum))
+}
+
+func isSeconds(text string) bool {
+	n, err := strconv.Atoi(text)
+	return err == nil && n > 0
+}

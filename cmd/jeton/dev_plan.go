@@ -102,17 +102,18 @@ func chooseFreePorts(ctx context.Context, nodes []devNode) error {
 		}
 	}()
 	for i := range nodes {
+		node := &nodes[i]
 		for _, port := range []struct {
 			number     *int
 			kind, flag string
 		}{
-			{&nodes[i].HTTPPort, "HTTP", "--http-port"},
-			{&nodes[i].TransportPort, "transport", "--transport-port"},
+			{&node.HTTPPort, "HTTP", "--http-port"},
+			{&node.TransportPort, "transport", "--transport-port"},
 		} {
 			l, err := new(net.ListenConfig).Listen(ctx, "tcp", hostPort(*port.number))
 			if err != nil {
 				return fmt.Errorf("port %d (%s of %s) is not free: choose others with %s, or end what listens there: %w",
-					*port.number, port.kind, nodes[i].Name, port.flag, err)
+					*port.number, port.kind, node.Name, port.flag, err)
 			}
 			held = append(held, l)
 			if addr, ok := l.Addr().(*net.TCPAddr); ok {

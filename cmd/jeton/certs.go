@@ -109,8 +109,10 @@ func (o *certsOptions) run(out io.Writer, now func() time.Time, clusterGiven boo
 		return fmt.Errorf("--out: %w", err)
 	}
 	folder := certs.Folder{Path: path, Now: now}
-	switch err := folder.Create(o.cluster, authorityDays*day); {
-	case err == nil:
+	err = folder.Create(o.cluster, authorityDays*day)
+	fresh := err == nil
+	switch {
+	case fresh:
 		fmt.Fprintf(out, "made the authorities and the cluster key of %q in %s\n", o.cluster, path)
 	case errors.Is(err, fs.ErrExist) && len(nodes) > 0:
 		if err := o.adoptCluster(folder, clusterGiven); err != nil {
@@ -129,7 +131,7 @@ func (o *certsOptions) run(out io.Writer, now func() time.Time, clusterGiven boo
 		fmt.Fprintf(out, "made the certificates of %s (%s), valid for %d days\n", node.name, strings.Join(node.hosts, ", "), o.days)
 	}
 	if len(nodes) > 0 {
-		printNodeSettings(out, folder, o.cluster, nodes[0].name)
+		printNodeSettings(out, folder, o.cluster, nodes, fresh)
 	}
 	return nil
 }
@@ -183,8 +185,9 @@ func clusterOf(folder certs.Folder) (string, error) {
 	return name, nil
 }
 
-// printNodeSettings says what comes next, as settings to paste.
-func printNodeSettings(out io.Writer, folder certs.Folder, cluster, node string) {
+// printNodeSettings says what comes next, as settings to paste: all of them for
+// the first node of a new cluster, else those that name files.
+func printNodeSettings(out io.Writer, folder certs.Folder, cluster string, nodes []nodeHosts, fresh bool) {
 	base := func(path string) string {
 		relative, err := filepath.Rel(folder.Path, path)
 		if err != nil {
@@ -192,23 +195,34 @@ func printNodeSettings(out io.Writer, folder certs.Folder, cluster, node string)
 		}
 		return filepath.Join("certs", relative)
 	}
-	transport, http := folder.NodeTransport(node), folder.NodeHTTP(node)
+	node := nodes[0]
+	transport, http := folder.NodeTransport(node.name), folder.NodeHTTP(node.name)
 	fmt.Fprintf(out, `
 Copy to each node its own folder, %s, %s and %s. In its settings, for %s:
 
   cluster.name: %s
   node.name: %s
-  xpack.security.transport.ssl.certificate: %s
-  xpack.security.transport.ssl.key: %s
-  xpack.security.transport.ssl.certificate_authorities: %s
-  xpack.security.http.ssl.enabled: true
-  xpack.security.http.ssl.certificate: %s
-  xpack.security.http.ssl.key: %s
-  xpack.security.http.ssl.certificate_authorities: %s
-  xpack.security.authc.token.key_path: %s
 `,
 		filepath.Base(folder.TransportCA().Certificate), filepath.Base(folder.HTTPCA().Certificate),
-		filepath.Base(folder.ClusterKey()), node, cluster, node,
-		base(transport.Certificate), base(transport.Key), base(folder.TransportCA().Certificate),
-		base(http.Certificate), base(http.Key), base(folder.HTTPCA().Certificate), base(folder.ClusterKey()))
+		filepath.Base(folder.ClusterKey()), node.name, cluster, node.name)
+	if fresh {
+		names, seeds := make([]string, len(nodes)), make([]string, len(nodes))
+		for i, n := range nodes {
+			names[i], seeds[i] = n.name, n.hosts[0]
+		}
+		fmt.Fprintf(out, "  path.data: data\n  network.host: %s\n  discovery.seed_hosts: [%s]\n  cluster.initial_master_nodes: [%s]\n",
+			node.hosts[0], strings.Join(seeds, ", "), strings.Join(names, ", "))
+	}
+	for _, line := range [][2]string{
+		{"transport.ssl.certificate", base(transport.Certificate)},
+		{"transport.ssl.key", base(transport.Key)},
+		{"transport.ssl.certificate_authorities", base(folder.TransportCA().Certificate)},
+		{"http.ssl.enabled", "true"},
+		{"http.ssl.certificate", base(http.Certificate)},
+		{"http.ssl.key", base(http.Key)},
+		{"http.ssl.certificate_authorities", base(folder.HTTPCA().Certificate)},
+		{"authc.token.key_path", base(folder.ClusterKey())},
+	} {
+		fmt.Fprintf(out, "  xpack.security.%s: %s\n", line[0], line[1])
+	}
 }

@@ -53,7 +53,8 @@ again. When the cluster is ready, and not before, dev writes for scripts:
                    JETON_NODES; shell assignments, lists with commas
   DIR/nodes.json   name, url, pid, data, log and restart command of each node
 
-Both are kept current when a node is restarted, and removed at the end.`),
+Both are kept current when a node is restarted, and removed at the end.
+Variables named JETON_... do not reach the nodes; --settings does.`),
 		Example: strings.Trim(`
   jeton dev
   jeton dev --nodes 5 --http-port 9400 --transport-port 9500

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,7 +89,11 @@ func (s *settingsSource) load(environ []string) (*config.Config, error) {
 		}
 		overrides[name] = value
 	}
-	return config.Load(s.file, environ, overrides)
+	loaded, err := config.Load(s.file, environ, overrides)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not valid:\n%w", cmp.Or(s.file, "the configuration"), err)
+	}
+	return loaded, nil
 }
 
 func runServer(ctx context.Context, source settingsSource, environ []string, stdout, stderr io.Writer) (err error) {
@@ -99,7 +104,7 @@ func runServer(ctx context.Context, source settingsSource, environ []string, std
 	defer signal.Stop(hangups)
 	loaded, err := source.load(environ)
 	if err != nil {
-		return fmt.Errorf("the settings are not valid:\n%w", err)
+		return err
 	}
 	logger, closeLog, err := newLogger(loaded, stderr)
 	if err != nil {

@@ -24,7 +24,7 @@ may be printed); 1: it would not.`),
 			}
 			loaded, err := source.load(environ)
 			if err != nil {
-				return fmt.Errorf("%s is not valid:\n%w", source.file, err)
+				return err
 			}
 			for _, warning := range loaded.Warnings() {
 				fmt.Fprintf(cmd.ErrOrStderr(), "jeton: warning: %s\n", warning)

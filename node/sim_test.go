@@ -1,0 +1,373 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"jeton/cluster"
+	"jeton/fsm"
+	"jeton/node/config"
+	"jeton/node/realm"
+	"jeton/node/token"
+)
+
+// Timing of the simulated members. Simulated time costs real time in proportion
+// to the messages in it, so elections are quicker than in production.
+const (
+	simHeartbeat = 150 * time.Millisecond
+	simCommit    = 10 * time.Millisecond
+	// sleepyTimeout makes a member that does not notice that time passes: frozen,
+	// it wakes like a process after SIGSTOP, with the belief that nothing happened.
+	sleepyTimeout = time.Minute
+	// recovery is the longest a healthy cluster may take to answer again.
+	recovery = 20 * time.Second
+)
+
+var simClusterKey = []byte("0123456789abcdef0123456789abcdef")
+
+// variant replaces parts of every member, to show that the checks notice.
+type variant struct {
+	appender   func(*replica) appender
+	electorate func(*replica) electorate
+	confirm    func(*Node) func(context.Context) error
+}
+
+// simOptions is how a simulated cluster differs from the usual one: three voters.
+type simOptions struct {
+	seed     uint64
+	members  int           // voters at the start
+	access   time.Duration // lifetime of an access token
+	window   time.Duration // of a refresh; below zero: none
+	trailing int           // entries of log kept after a snapshot
+	variant  variant
+	// formation has members find each other as in production. Else the first is
+	// given the configuration.
+	formation bool
+	log       io.Writer // of all members; nil: nowhere
+}
+
+// sim is a cluster in one process, in a synctest bubble: real raft, state machine,
+// replica, proposer, confirmer and token service on a simulated network and disk.
+type sim struct {
+	t       *testing.T
+	options simOptions
+	random  *rand.Rand // for the test's own goroutine
+	net     *simNet
+	members []*member
+	log     hclog.Logger
+
+	mu        sync.Mutex
+	senders   map[uint64]string // term -> who sent AppendEntries in it
+	entries   map[entryID][]byte
+	snapshots map[uint64][]byte // index -> content
+	problems  []string          // broken invariants
+}
+
+type entryID struct{ index, term uint64 }
+
+// member is one member through all its crashes.
+type member struct {
+	sim     *sim
+	name    string
+	id      raft.ServerID
+	address raft.ServerAddress
+	disk    *simDisk
+	skew    time.Duration // of its wall clock
+	sleepy  bool
+
+	mu      sync.Mutex
+	process *incarnation // nil while it is down
+}
+
+// incarnation is one process of a member.
+type incarnation struct {
+	member *member
+	node   *Node
+	tokens *token.Service
+	inbox  chan raft.RPC
+	dead   chan struct{} // closed when it is killed
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// simulate runs a test on a simulated cluster and checks the invariants at the end.
+func simulate(t *testing.T, o simOptions, test func(t *testing.T, s *sim)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, o)
+		defer s.close()
+		test(t, s)
+		s.settle()
+		for _, problem := range s.problems {
+			t.Error(problem)
+		}
+		if t.Failed() {
+			t.Logf("run again with JETON_SIM_SEED=%d", s.options.seed)
+		}
+	})
+}
+
+// simSeed is the seed of a test: that of a failure if it is set, else n.
+func simSeed(tb testing.TB, n uint64) uint64 {
+	tb.Helper()
+	text, ok := os.LookupEnv("JETON_SIM_SEED")
+	if !ok {
+		return n
+	}
+	seed, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		tb.Fatalf("JETON_SIM_SEED: %v", err)
+	}
+	return seed
+}
+
+func newSim(t *testing.T, o simOptions) *sim {
+	t.Helper()
+	if o.members == 0 {
+		o.members = 3
+	}
+	if o.access == 0 {
+		o.access = 20 * time.Minute
+	}
+	if o.window == 0 {
+		o.window = 30 * time.Second
+	}
+	if o.trailing == 0 {
+		o.trailing = 10_000
+	}
+	s := &sim{
+		t: t, options: o, random: rand.New(rand.NewPCG(o.seed, 1)), log: hclog.NewNullLogger(),
+		senders: map[uint64]string{}, entries: map[entryID][]byte{}, snapshots: map[uint64][]byte{},
+	}
+	if o.log != nil {
+		s.log = hclog.New(&hclog.LoggerOptions{Output: o.log, Level: hclog.Debug})
+	}
+	s.net = newSimNet(rand.New(rand.NewPCG(o.seed, 2)))
+	for range o.members {
+		s.add()
+	}
+	return s
+}
+
+// add makes another member, which is down.
+func (s *sim) add() *member {
+	name := "n" + strconv.Itoa(len(s.members)+1)
+	m := &member{sim: s, name: name, id: raft.ServerID("id-" + name), address: raft.ServerAddress(name + ":9300"), disk: newSimDisk()}
+	s.members = append(s.members, m)
+	return m
+}
+
+// startAll starts every member that is down, the cluster itself if it is new, and
+// waits until all answer.
+func (s *sim) startAll() {
+	s.t.Helper()
+	for i, m := range s.members {
+		m.start()
+		if i == 0 && !s.options.formation {
+			m.bootstrap(s.members)
+		}
+	}
+	s.awaitReady()
+}
+
+func (s *sim) close() {
+	s.net.heal()
+	for _, m := range s.members {
+		m.kill()
+	}
+	close(s.net.closed)
+	time.Sleep(time.Minute) // messages and timers under way end; in a bubble that costs nothing
+}
+
+// nodeConfig is the configuration of a member.
+func (m *member) nodeConfig() *config.Config {
+	c := config.Default()
+	c.ClusterName, c.NodeName = "sim", m.name
+	c.Transport.Endpoint = endpointOf(m.address)
+	for _, other := range m.sim.members {
+		c.Discovery.SeedHosts = append(c.Discovery.SeedHosts, string(other.address))
+	}
+	for _, other := range m.sim.members[:m.sim.options.members] {
+		c.Discovery.InitialMasterNodes = append(c.Discovery.InitialMasterNodes, other.name)
+	}
+	c.Raft.HeartbeatTimeout, c.Raft.ElectionTimeout = simHeartbeat, simHeartbeat
+	if m.sleepy {
+		c.Raft.HeartbeatTimeout, c.Raft.ElectionTimeout = sleepyTimeout, sleepyTimeout
+	}
+	c.Raft.TrailingLogs, c.Raft.LogCache = m.sim.options.trailing, 16
+	return c
+}
+
+func endpointOf(address raft.ServerAddress) (e config.Endpoint) {
+	_, _ = fmt.Sscanf(string(bytes.ReplaceAll([]byte(address), []byte(":"), []byte(" "))), "%s %d", &e.Host, &e.Port)
+	return e
+}
+
+// start starts the member's process unless one runs.
+func (m *member) start() {
+	if m.running() != nil {
+		return
+	}
+	p := &incarnation{member: m, inbox: make(chan raft.RPC, 64), dead: make(chan struct{})}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	if err := p.open(); err != nil {
+		m.sim.t.Fatalf("start %s: %v", m.name, err)
+	}
+	m.mu.Lock()
+	m.process = p
+	m.mu.Unlock()
+	m.sim.net.change(func() { m.sim.net.at[m.address] = p })
+}
+
+// open does what Open does, on a simulated network and disk, without HTTP.
+func (p *incarnation) open() error {
+	m, v := p.member, p.member.sim.options.variant
+	n := &Node{
+		config: m.nodeConfig(), log: m.sim.log.Named(m.name), stdout: io.Discard,
+		failed: make(chan error, 1), closed: make(chan struct{}), addresses: newAddressBook(),
+	}
+	p.node = n
+	r := newReplica(m.id, n.addresses, n.log, n.fail)
+	r.clock.now = func() time.Time { return time.Now().Add(m.skew) }
+	r.peers = simPeers{p}
+	n.replica = r
+	disk := mount{m.disk, p}
+	stable, err := cluster.NewVoteStore(disk)
+	if err != nil {
+		return err
+	}
+	logs, err := raft.NewLogCache(n.config.Raft.LogCache, disk)
+	if err != nil {
+		return err
+	}
+	if _, err := cluster.Scrub(logs, disk); err != nil {
+		return err
+	}
+	rc := raftConfig(n.config, m.id, n.log, r.notify)
+	rc.CommitTimeout = simCommit
+	transport := &simTransport{from: p, address: m.address, addressOf: n.addresses.addressOf, timeout: rc.HeartbeatTimeout * 2}
+	if err := r.start(rc, &stores{logs: logs, stable: stable, snapshots: disk}, transport); err != nil {
+		return err
+	}
+	n.onClose("raft", func() error { return r.raft.Shutdown().Error() })
+	n.onClose("leadership watch", func() error { r.close(); return nil })
+	n.membership = cluster.NewMembership(r.raft)
+	return p.openServices(v)
+}
+
+func (p *incarnation) openServices(v variant) error {
+	n := p.node
+	r := n.replica
+	n.proposer, n.confirmer = newProposer(r), &confirmer{electorate: r}
+	if v.appender != nil {
+		n.proposer.log = v.appender(r)
+	}
+	if v.electorate != nil {
+		n.confirmer.electorate = v.electorate(r)
+	}
+	n.onClose("proposer", func() error { n.proposer.close(); return nil })
+	n.onClose("confirmed reads", func() error { n.confirmer.close(); return nil })
+	confirm := n.confirmer.ConfirmRead
+	if v.confirm != nil {
+		confirm = v.confirm(n)
+	}
+	c := n.config.Token
+	tokens, err := token.New(token.Config{
+		Log: n.proposer, View: r.state, Realms: simRealm{r.state}, Confirm: confirm, Now: r.clock.Now, Enabled: true,
+		ClusterKey: simClusterKey, AccessLifetime: p.member.sim.options.access, RefreshLifetime: c.RefreshLifetime,
+		RefreshWindow: max(p.member.sim.options.window, 0),
+	})
+	if err != nil {
+		return err
+	}
+	p.tokens, n.tokens = tokens, tokens
+	ctx, cancel := context.WithCancel(context.Background())
+	n.onClose("background duties", func() error { cancel(); n.background.Wait(); return nil })
+	if p.member.sim.options.formation {
+		n.background.Go(func() { n.keepMembership(ctx) })
+	}
+	return nil
+}
+
+// simRealm knows the native users. Their verifiers are the passwords themselves.
+type simRealm struct{ state *fsm.FSM }
+
+func (r simRealm) Authenticate(_ context.Context, username string, password realm.Secret) (realm.Login, error) {
+	u, found := r.state.User(fsm.RealmNative, fsm.Username(username))
+	if !found || !u.Enabled || u.Verifier != password.Expose() {
+		return realm.Login{}, realm.ErrBadCredentials
+	}
+	return realm.Login{Generation: u.Generation, Identity: &fsm.Identity{
+		Principal: fsm.Principal{Username: u.Username, Realm: fsm.Realm{Name: fsm.RealmNative, Type: "native"}},
+		Roles:     u.Roles, Metadata: u.Metadata,
+	}}, nil
+}
+
+func (m *member) bootstrap(voters []*member) {
+	var configuration raft.Configuration
+	for _, v := range voters {
+		configuration.Servers = append(configuration.Servers, raft.Server{ID: v.id, Address: v.address})
+	}
+	err := m.running().node.replica.raft.BootstrapCluster(configuration).Error()
+	if err != nil && m.running().node.replica.raft.LastIndex() == 0 {
+		m.sim.t.Fatalf("bootstrap: %v", err)
+	}
+}
+
+// running returns the member's process, nil if it is down.
+func (m *member) running() *incarnation {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.process
+}
+
+// kill ends the member's process as kill -9 does: nothing that it still does is
+// heard or kept.
+func (m *member) kill() {
+	p := m.running()
+	if p == nil {
+		return
+	}
+	m.sim.net.change(func() { delete(m.sim.net.at, m.address) })
+	m.mu.Lock()
+	m.process = nil
+	m.mu.Unlock()
+	close(p.dead)
+	p.cancel()
+	_ = p.node.Close()
+}
+
+// terminate ends the member's process as SIGTERM does.
+func (m *member) terminate() {
+	p := m.running()
+	if p == nil {
+		return
+	}
+	if p.node.replica.leads() {
+		p.node.handOver(p.ctx)
+	}
+	m.kill()
+}
+
+// isDead tells whether the process was killed; what it said is not to be trusted
+// then, because nobody may have heard it.
+func (p *incarnation) isDead() bool {
+	select {
+	case <-p.dead:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,151 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"jeton/fsm"
+)
+
+func (s *sim) problem(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.problemLocked(format, args...)
+}
+
+func (s *sim) problemLocked(format string, args ...any) {
+	if len(s.problems) < 20 {
+		s.problems = append(s.problems, fmt.Sprintf(format, args...))
+	}
+}
+
+// sent checks that one term has one sender of entries.
+func (s *sim) sent(name string, term uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if first, ok := s.senders[term]; ok && first != name {
+		s.problemLocked("%s and %s both sent entries in term %d", first, name, term)
+	}
+	s.senders[term] = name
+}
+
+// stored checks that entries of the same index and term are equal wherever they
+// are stored.
+func (s *sim) stored(name string, log *raft.Log) {
+	content := append([]byte{byte(log.Type)}, log.Data...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := entryID{log.Index, log.Term}
+	if first, ok := s.entries[id]; ok && !bytes.Equal(first, content) {
+		s.problemLocked("%s stores another entry at index %d of term %d than was stored before", name, log.Index, log.Term)
+	}
+	s.entries[id] = content
+}
+
+// snapshotted checks that snapshots at the same index are equal.
+func (s *sim) snapshotted(name string, index uint64, content []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if first, ok := s.snapshots[index]; ok && !bytes.Equal(first, content) {
+		s.problemLocked("%s has another snapshot at index %d than was taken before (%d bytes, %d bytes)", name, index, len(content), len(first))
+	}
+	s.snapshots[index] = content
+}
+
+// leader returns the member that leads, fit to answer for the cluster.
+func (s *sim) leader() *member {
+	s.t.Helper()
+	for deadline := time.Now().Add(recovery); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		var leader *member
+		var newest uint64
+		for _, m := range s.members {
+			if p := m.running(); p != nil {
+				answer := p.node.replica.confirmSelf()
+				if answer.Leader && answer.Term > newest {
+					leader, newest = m, answer.Term
+				}
+			}
+		}
+		if leader != nil {
+			return leader
+		}
+	}
+	s.t.Fatalf("no leader within %v", recovery)
+	return nil
+}
+
+// followers returns the running members that do not lead.
+func (s *sim) followers() (followers []*member) {
+	leader := s.leader()
+	for _, m := range s.members {
+		if m != leader && m.running() != nil {
+			followers = append(followers, m)
+		}
+	}
+	return followers
+}
+
+// awaitReady waits until every running member that votes can confirm a read.
+func (s *sim) awaitReady() {
+	s.t.Helper()
+	for _, m := range s.members {
+		if p := m.running(); p != nil {
+			ctx, cancel := context.WithTimeout(s.t.Context(), recovery)
+			if err := p.node.confirmer.ConfirmRead(ctx); err != nil {
+				s.problem("%s is not ready within %v in a healthy cluster: %v", m.name, recovery, err)
+			}
+			cancel()
+		}
+	}
+}
+
+// settle ends all faults and checks that the members agree.
+func (s *sim) settle() {
+	s.t.Helper()
+	s.net.heal()
+	for _, m := range s.members {
+		m.start()
+	}
+	s.awaitReady()
+	// One more command: everybody has applied everything when it has applied this.
+	ctx, cancel := context.WithTimeout(s.t.Context(), recovery)
+	defer cancel()
+	if _, err := s.leader().running().node.Propose(ctx, fsm.DeleteRole{Name: "nobody"}); err != nil {
+		s.problem("a healthy cluster does not accept a command: %v", err)
+		return
+	}
+	s.awaitReady()
+	var first bytes.Buffer
+	var firstAt uint64
+	for _, m := range s.members {
+		state := m.running().node.replica.state
+		var content bytes.Buffer
+		view, err := state.Snapshot()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		at := state.Applied()
+		if err := view.Persist(bufferSink{&content}); err != nil {
+			s.t.Fatal(err)
+		}
+		view.Release()
+		if first.Len() == 0 {
+			first, firstAt = content, at
+			continue
+		}
+		if at != firstAt || !bytes.Equal(first.Bytes(), content.Bytes()) {
+			s.problem("%s (applied %d) and %s (applied %d) differ in state", s.members[0].name, firstAt, m.name, at)
+		}
+	}
+}
+
+// bufferSink is a snapshot sink in memory.
+type bufferSink struct{ *bytes.Buffer }
+
+func (bufferSink) ID() string    { return "buffer" }
+func (bufferSink) Cancel() error { return nil }
+func (bufferSink) Close() error  { return nil }

@@ -49,6 +49,7 @@ type Confirmation struct {
 	Voter        bool   // it is a voter in its latest configuration
 	Leader       bool   // it leads Term and has applied everything of earlier terms
 	Applied      uint64 // leader only: index that a confirmed read must wait for
+	AppliedTerm  uint64 // leader only: term of that entry, 0 if it is not known; see [Transport.LearnCommit]
 	Voters       uint64 // leader only: [Fingerprint] of its latest configuration
 	NowUnixMilli int64  // its clock, in milliseconds since the epoch
 }

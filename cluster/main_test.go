@@ -129,7 +129,7 @@ func (h *fakeHandler) Propose(ctx context.Context, commands [][]byte) ([][]byte,
 
 func (h *fakeHandler) Confirm() cluster.Confirmation {
 	if h.confirm == nil {
-		return cluster.Confirmation{ServerID: "server-1", Term: 7, Voter: true, Leader: true, Applied: 42, Voters: 99, NowUnixMilli: 1234567890123}
+		return cluster.Confirmation{ServerID: "server-1", Term: 7, Voter: true, Leader: true, Applied: 42, AppliedTerm: 6, Voters: 99, NowUnixMilli: 1234567890123}
 	}
 	return h.confirm()
 }

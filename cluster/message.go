@@ -22,8 +22,8 @@ const (
 	// maxServerID bounds the id in a confirmation, which has one byte for its length.
 	maxServerID = 255
 	// confirmationSize is a confirmation without the id:
-	// flags u8 | term u64 | applied u64 | voters u64 | milliseconds i64 | id.
-	confirmationSize = 1 + 4*8
+	// flags u8 | term u64 | applied u64 | its term u64 | voters u64 | milliseconds i64 | id.
+	confirmationSize = 1 + 5*8
 	// maxText bounds the text of a failure.
 	maxText = 512
 )
@@ -113,6 +113,7 @@ func appendConfirmation(dst []byte, c Confirmation) []byte {
 	dst = append(dst, flags)
 	dst = binary.BigEndian.AppendUint64(dst, c.Term)
 	dst = binary.BigEndian.AppendUint64(dst, c.Applied)
+	dst = binary.BigEndian.AppendUint64(dst, c.AppliedTerm)
 	dst = binary.BigEndian.AppendUint64(dst, c.Voters)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(c.NowUnixMilli)) //nolint:gosec // the bits, both ways
 	return append(dst, c.ServerID[:min(len(c.ServerID), maxServerID)]...)
@@ -130,8 +131,9 @@ func decodeConfirmation(b []byte, last raft.ServerID) (Confirmation, error) {
 		Leader:       b[0]&flagLeader != 0,
 		Term:         binary.BigEndian.Uint64(b[1:]),
 		Applied:      binary.BigEndian.Uint64(b[9:]),
-		Voters:       binary.BigEndian.Uint64(b[17:]),
-		NowUnixMilli: int64(binary.BigEndian.Uint64(b[25:])), //nolint:gosec // the bits, both ways
+		AppliedTerm:  binary.BigEndian.Uint64(b[17:]),
+		Voters:       binary.BigEndian.Uint64(b[25:]),
+		NowUnixMilli: int64(binary.BigEndian.Uint64(b[33:])), //nolint:gosec // the bits, both ways
 	}
 	if id := b[confirmationSize:]; string(id) != string(last) {
 		c.ServerID = raft.ServerID(id)

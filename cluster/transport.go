@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -18,6 +19,8 @@ const (
 	// defaultMaxPool is enough for a heartbeat, a vote and a replication stream
 	// between two nodes to be pooled at once.
 	defaultMaxPool = 3
+	// inboxSize lets LearnCommit leave its message while raft is busy for a moment.
+	inboxSize = 4
 )
 
 // TransportConfig configures a [Transport].
@@ -50,6 +53,10 @@ type TransportConfig struct {
 // HeartbeatTimeout at one second or more.
 type Transport struct {
 	*raft.NetworkTransport
+	inbox  chan raft.RPC // what raft consumes: the network's, and what LearnCommit adds
+	closed chan struct{}
+	close  sync.Once
+	relay  sync.WaitGroup
 }
 
 // NewTransport starts a transport. Its goroutines end with Close.
@@ -74,7 +81,72 @@ func NewTransport(cfg TransportConfig) (*Transport, error) {
 	if cfg.AddressOf != nil {
 		config.ServerAddressProvider = addressProvider(cfg.AddressOf)
 	}
-	return &Transport{raft.NewNetworkTransportWithConfig(config)}, nil
+	t := &Transport{
+		NetworkTransport: raft.NewNetworkTransportWithConfig(config),
+		inbox:            make(chan raft.RPC, inboxSize),
+		closed:           make(chan struct{}),
+	}
+	t.relay.Go(t.forward)
+	return t, nil
+}
+
+// forward hands what comes from the network to raft.
+func (t *Transport) forward() {
+	for {
+		select {
+		case rpc := <-t.NetworkTransport.Consumer():
+			select {
+			case t.inbox <- rpc:
+			case <-t.closed:
+				return
+			}
+		case <-t.closed:
+			return
+		}
+	}
+}
+
+// Consumer implements raft.Transport.
+func (t *Transport) Consumer() <-chan raft.RPC { return t.inbox }
+
+// Close ends the transport's goroutines and closes the stream layer.
+func (t *Transport) Close() error {
+	t.close.Do(func() { close(t.closed) })
+	t.relay.Wait()
+	if err := t.NetworkTransport.Close(); err != nil {
+		return fmt.Errorf("close raft's transport: %w", err)
+	}
+	return nil
+}
+
+// LearnCommit tells this node's raft what the leader of a term said outside of
+// raft: that the entry at index, of entryTerm, is committed. Raft hears of a commit
+// only with the next entry or after its CommitTimeout; a reader here may know
+// already, and waits. So raft is handed the very AppendEntries, without entries,
+// that the leader would send then, and makes its own checks: the term must not be
+// over, and its log must hold that entry. Nothing happens if either fails, or while
+// raft is too busy to take messages. Does not block; safe for concurrent use.
+func (t *Transport) LearnCommit(leader raft.ServerID, address raft.ServerAddress, term, index, entryTerm uint64) {
+	header := raft.RPCHeader{
+		ProtocolVersion: raft.ProtocolVersionMax,
+		ID:              []byte(leader),
+		Addr:            t.EncodePeer(leader, address),
+	}
+	rpc := raft.RPC{
+		Command: &raft.AppendEntriesRequest{
+			RPCHeader:         header,
+			Term:              term,
+			PrevLogEntry:      index,
+			PrevLogTerm:       entryTerm,
+			LeaderCommitIndex: index,
+		},
+		RespChan: make(chan raft.RPCResponse, 1), // nobody reads the answer
+	}
+	select {
+	case t.inbox <- rpc:
+	case <-t.closed:
+	default:
+	}
 }
 
 // SetHeartbeatHandler does nothing, on purpose; see [Transport].

@@ -137,10 +137,14 @@ type member struct {
 	raft    *raft.Raft
 	fsm     *wordsFSM
 	service *cluster.Service
-	members *cluster.Membership
-	network *pipeNetwork
-	book    *sync.Map // id -> address, shared like discovery
-	config  *tls.Config
+	// transport is raft's; commitTimeout, if set, how long raft lets the news of a
+	// commit wait.
+	transport     *cluster.Transport
+	commitTimeout time.Duration
+	members       *cluster.Membership
+	network       *pipeNetwork
+	book          *sync.Map // id -> address, shared like discovery
+	config        *tls.Config
 }
 
 // pipeNetwork is a network in memory, for a bubble.
@@ -177,7 +181,7 @@ func (m *member) start(t *testing.T, store *raft.InmemStore, snapshots raft.Snap
 		Listener: listener, Advertise: string(address), Dial: m.network.dial,
 	})
 	m.book.Store(m.id, m.address)
-	transport := newTransport(t, m.service, func(id raft.ServerID) raft.ServerAddress {
+	m.transport = newTransport(t, m.service, func(id raft.ServerID) raft.ServerAddress {
 		address, _ := m.book.Load(id)
 		found, _ := address.(raft.ServerAddress)
 		return found
@@ -188,9 +192,12 @@ func (m *member) start(t *testing.T, store *raft.InmemStore, snapshots raft.Snap
 	}
 	cfg := raft.DefaultConfig()
 	cfg.LocalID, cfg.LogLevel, cfg.LogOutput = m.id, "ERROR", io.Discard
+	if m.commitTimeout != 0 {
+		cfg.CommitTimeout = m.commitTimeout
+	}
 	m.fsm = new(wordsFSM)
 	var err error
-	m.raft, err = raft.NewRaft(cfg, m.fsm, watched, newVoteStore(t, watched), snapshots, transport)
+	m.raft, err = raft.NewRaft(cfg, m.fsm, watched, newVoteStore(t, watched), snapshots, m.transport)
 	if err != nil {
 		t.Fatal(err)
 	}

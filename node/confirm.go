@@ -35,10 +35,10 @@ type electorate interface {
 	// ask puts the question to one voter. The answer was made after the call; done
 	// is called exactly once and does not block.
 	ask(v voter, done func(cluster.Confirmation, error))
-	// waitApplied returns when the state includes the command entry at index.
-	waitApplied(ctx context.Context, index uint64) error
-	// leaderTime takes note of the leader's clock.
-	leaderTime(unixMilli int64)
+	// heard takes note of what the leader said of itself.
+	heard(leader cluster.Confirmation)
+	// catchUp returns when the state includes the entry that the leader named.
+	catchUp(ctx context.Context, leader cluster.Confirmation) error
 }
 
 // confirmer proves that this node may answer from its own state: see DESIGN.md,
@@ -56,9 +56,9 @@ type confirmer struct {
 
 // round is one proof shared by the readers that arrived before it began.
 type round struct {
-	done  chan struct{}
-	index uint64 // valid if err is nil
-	err   error
+	done   chan struct{}
+	leader cluster.Confirmation // valid if err is nil
+	err    error
 }
 
 // ConfirmRead returns nil once the state of this node includes everything that
@@ -76,7 +76,7 @@ func (c *confirmer) ConfirmRead(ctx context.Context) error {
 			return fmt.Errorf("confirm read: %w: %w", realm.ErrUnavailable, ctx.Err())
 		}
 		if err = r.err; err == nil {
-			if err = c.electorate.waitApplied(ctx, r.index); err == nil {
+			if err = c.electorate.catchUp(ctx, r.leader); err == nil {
 				return nil
 			}
 		}
@@ -120,7 +120,7 @@ func (c *confirmer) run() {
 			return
 		}
 		c.mu.Unlock()
-		current.index, current.err = c.hold()
+		current.leader, current.err = c.hold()
 		close(current.done)
 	}
 }
@@ -138,13 +138,13 @@ type reply struct {
 	err    error
 }
 
-// hold puts the question to the voters and returns the index up to which the
-// state must be applied.
-func (c *confirmer) hold() (uint64, error) {
+// hold puts the question to the voters and returns the answer of the leader that a
+// majority confirmed.
+func (c *confirmer) hold() (cluster.Confirmation, error) {
 	voters := c.electorate.voters()
 	poll := newPoll(voters)
-	if index, ok := poll.count(c.electorate.confirmSelf()); ok {
-		return index, nil
+	if poll.count(c.electorate.confirmSelf()) {
+		return poll.leader, nil
 	}
 	replies := make(chan reply, len(voters))
 	asked, open := 0, 0
@@ -168,13 +168,13 @@ func (c *confirmer) hold() (uint64, error) {
 			if r.err != nil {
 				break
 			}
-			if index, ok := poll.count(r.answer); ok {
-				c.electorate.leaderTime(poll.leader.NowUnixMilli)
-				return index, nil
+			if poll.count(r.answer) {
+				c.electorate.heard(poll.leader)
+				return poll.leader, nil
 			}
 		case <-patience.C:
 			if asked == len(voters) {
-				return 0, errNoQuorum
+				return cluster.Confirmation{}, errNoQuorum
 			}
 			ask(len(voters))
 			patience.Reset(roundTimeout)
@@ -183,5 +183,5 @@ func (c *confirmer) hold() (uint64, error) {
 			ask(len(voters))
 		}
 	}
-	return 0, errNoQuorum
+	return cluster.Confirmation{}, errNoQuorum
 }

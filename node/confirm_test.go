@@ -58,8 +58,8 @@ func TestPollAcceptsOnlyAMajorityInOneTermWithItsLeader(t *testing.T) {
 			var index uint64
 			var ok bool
 			for _, answer := range c.answers {
-				if i, complete := p.count(answer); complete && !ok {
-					index, ok = i, complete
+				if p.count(answer) && !ok {
+					index, ok = p.leader.Applied, true
 				}
 			}
 			if index != c.index || ok != c.ok {
@@ -95,13 +95,13 @@ func (e *fakeElectorate) ask(v voter, done func(cluster.Confirmation, error)) {
 	go func() { done(e.answer(v)) }()
 }
 
-func (e *fakeElectorate) waitApplied(ctx context.Context, index uint64) error {
+func (e *fakeElectorate) catchUp(ctx context.Context, leader cluster.Confirmation) error {
 	if e.wait == nil {
 		return nil
 	}
-	return e.wait(ctx, index)
+	return e.wait(ctx, leader.Applied)
 }
-func (e *fakeElectorate) leaderTime(int64) {}
+func (e *fakeElectorate) heard(cluster.Confirmation) {}
 
 func TestReadsThatArriveDuringARoundShareTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -24,14 +24,29 @@ type meter struct {
 	now      func() time.Time
 	fatal    func(error)
 
-	logged atomic.Uint64 // bytes of log applied since the last snapshot
+	logged atomic.Uint64            // bytes of log applied since the last snapshot
+	newest atomic.Pointer[position] // of the newest command entry; nil before the first Apply
 }
+
+// position is an entry's place in the log.
+type position struct{ index, term uint64 }
 
 // Apply implements raft.FSM.
 func (m *meter) Apply(entry *raft.Log) any {
 	m.logged.Add(uint64(len(entry.Data)))
 	m.installs.Progress()
-	return m.FSM.Apply(entry)
+	outcomes := m.FSM.Apply(entry)
+	m.newest.Store(&position{entry.Index, entry.Term})
+	return outcomes
+}
+
+// applied returns where the state stands; the term is 0 if it is not known, as
+// after a restart from a snapshot.
+func (m *meter) applied() position {
+	if newest := m.newest.Load(); newest != nil {
+		return *newest
+	}
+	return position{index: m.FSM.Applied()}
 }
 
 // Restore implements raft.FSM.
@@ -40,6 +55,7 @@ func (m *meter) Restore(snapshot io.ReadCloser) error {
 		return fmt.Errorf("restore the state: %w", err)
 	}
 	m.logged.Store(0)
+	m.newest.Store(nil)
 	if m.installs.Installed(m.now()) {
 		m.fatal(errStuck)
 	}

@@ -62,6 +62,7 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 		return fmt.Errorf("start raft's transport: %w", err)
 	}
 	n.onClose("raft transport", transport.Close)
+	r.learnCommit = transport.LearnCommit
 
 	if err := r.start(raftConfig(n.config, r.id, n.log, r.notify), stores, transport); err != nil {
 		return err

@@ -63,11 +63,11 @@ func (p *poll) missing() int {
 	return quorum
 }
 
-// count adds an answer. ok says that the proof is complete: whoever has applied
-// the command entry at index may answer.
-func (p *poll) count(answer cluster.Confirmation) (index uint64, ok bool) {
+// count adds an answer and tells whether the proof is complete: whoever has applied
+// the entry that the leader named may answer.
+func (p *poll) count(answer cluster.Confirmation) (complete bool) {
 	if answered, member := p.members[answer.ServerID]; !member || answered || !answer.Voter {
-		return 0, false
+		return false
 	}
 	p.members[answer.ServerID] = true
 	p.terms[answer.Term]++
@@ -75,8 +75,5 @@ func (p *poll) count(answer cluster.Confirmation) (index uint64, ok bool) {
 		p.leader = answer
 	}
 	quorum := len(p.members)/2 + 1
-	if !p.leader.Leader || p.terms[p.leader.Term] < quorum {
-		return 0, false
-	}
-	return p.leader.Applied, true
+	return p.leader.Leader && p.terms[p.leader.Term] >= quorum
 }

@@ -22,6 +22,9 @@ const (
 	// barrierTimeout bounds one attempt of a new leader to apply what its
 	// predecessors committed.
 	barrierTimeout = 10 * time.Second
+	// catchUpPoll is how often a reader that waits for an entry looks whether it can
+	// be applied.
+	catchUpPoll = 2 * time.Millisecond
 )
 
 // errNotLeader says that this node does not lead; nothing was proposed.
@@ -39,14 +42,16 @@ type peers interface {
 // replica is this node's copy of the log and the state, and its view of who
 // leads. Its methods may be called concurrently.
 type replica struct {
-	id        raft.ServerID
-	raft      *raft.Raft
-	state     *fsm.FSM
-	meter     *meter // the same, as raft sees it
-	peers     peers
-	addresses *addressBook
-	clock     *clusterClock
-	log       hclog.Logger
+	id    raft.ServerID
+	raft  *raft.Raft
+	state *fsm.FSM
+	meter *meter // the same, as raft sees it
+	peers peers
+	// learnCommit is cluster.Transport's; nil: raft hears of commits by itself.
+	learnCommit func(leader raft.ServerID, address raft.ServerAddress, term, index, entryTerm uint64)
+	addresses   *addressBook
+	clock       *clusterClock
+	log         hclog.Logger
 
 	applied    broadcast     // the state machine applied an entry
 	leadership broadcast     // another leader, or none, is known
@@ -222,18 +227,23 @@ func await(ctx context.Context, future raft.Future) error {
 // stateApplied is called by the state machine after each entry.
 func (r *replica) stateApplied(uint64) { r.applied.wake() }
 
-// waitApplied returns when the state includes the command entry at index.
-func (r *replica) waitApplied(ctx context.Context, index uint64) error {
-	for r.state.Applied() < index {
+// catchUp returns when the state includes the command entry that the leader named.
+func (r *replica) catchUp(ctx context.Context, leader cluster.Confirmation) error {
+	for r.state.Applied() < leader.Applied {
 		applied := r.applied.wait()
-		if r.state.Applied() >= index {
-			return nil
+		if r.state.Applied() >= leader.Applied {
+			break
 		}
+		timer := time.NewTimer(catchUpPoll)
 		select {
 		case <-applied:
+		case <-timer.C:
+			r.learn(leader) // the entry may have arrived meanwhile
 		case <-ctx.Done():
-			return fmt.Errorf("wait for index %d: %w", index, ctx.Err())
+			timer.Stop()
+			return fmt.Errorf("wait for entry %d: %w", leader.Applied, ctx.Err())
 		}
+		timer.Stop()
 	}
 	return nil
 }
@@ -251,7 +261,8 @@ func (r *replica) confirmSelf() cluster.Confirmation {
 	}
 	if leads {
 		answer.Leader = true
-		answer.Applied = r.state.Applied()
+		applied := r.meter.applied()
+		answer.Applied, answer.AppliedTerm = applied.index, applied.term
 		answer.Voters = cluster.Fingerprint(raft.Configuration{Servers: servers})
 		answer.NowUnixMilli = r.clock.Now().UnixMilli()
 		// The term only grows: if it still is the same, this node led it all along.
@@ -289,9 +300,23 @@ func (r *replica) ask(v voter, done func(cluster.Confirmation, error)) {
 	r.peers.StartConfirm(v.address, done)
 }
 
-func (r *replica) leaderTime(unixMilli int64) {
-	if !r.leads() {
-		r.clock.leaderSaid(unixMilli)
+// heard takes note of what the leader of the newest term said of itself.
+func (r *replica) heard(leader cluster.Confirmation) {
+	if leader.ServerID == r.id {
+		return
+	}
+	r.clock.leaderSaid(leader.NowUnixMilli)
+	r.learn(leader)
+}
+
+// learn has raft apply what the leader said is committed, if the log has it.
+func (r *replica) learn(leader cluster.Confirmation) {
+	behind := r.state.Applied() < leader.Applied && leader.Applied <= r.raft.LastIndex()
+	if !behind || r.learnCommit == nil || leader.AppliedTerm == 0 || r.raft.CurrentTerm() != leader.Term {
+		return
+	}
+	if address, id := r.raft.LeaderWithID(); id == leader.ServerID {
+		r.learnCommit(id, address, leader.Term, leader.Applied, leader.AppliedTerm)
 	}
 }
 

@@ -357,6 +357,11 @@ func TestANonvoterDoesNotCount(t *testing.T) {
 }
 
 func TestMembersThatAllMoveFindEachOther(t *testing.T) {
+	if raceDetector {
+		// hashicorp/raft 1.7.3, replication.go:660, reads a member's (unchanged) id
+		// without the lock under which raft.go:624 writes its new address.
+		t.Skip("raft has a data race when an address changes")
+	}
 	simulate(t, simOptions{seed: simSeed(t, 5), formation: true}, func(t *testing.T, s *sim) {
 		s.startAll()
 		s.addUser("ann")

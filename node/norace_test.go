@@ -1,0 +1,6 @@
+//go:build !race
+
+package node
+
+// raceDetector is whether the race detector is on.
+const raceDetector = false

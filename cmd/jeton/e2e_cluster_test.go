@@ -41,9 +41,11 @@ const (
 // starting them is for the goroutine of the test.
 type e2eCluster struct {
 	dir      string
+	cacert   string // file of the authority that clients trust
 	nodes    []*e2eNode
 	password string // of elastic
 	elastic  string // the Authorization header of elastic
+	dev      *tiedProcess
 }
 
 // e2eNode is one node: its entry in nodes.json, and what can be done with it.
@@ -83,6 +85,7 @@ func startDev(t *testing.T, settings string) *e2eCluster {
 	})
 	t.Logf("%.1f s from start to ready", time.Since(began).Seconds())
 	c := openDev(t, dir)
+	c.dev = dev
 	t.Cleanup(func() { c.tellLogs(t) })
 	return c
 }
@@ -101,10 +104,10 @@ func openDev(t *testing.T, dir string) *e2eCluster {
 	out, err := exec.Command("sh", "-c", script, "sh", filepath.Join(dir, "dev.env")).Output()
 	must(t, err)
 	env := strings.Split(string(out), "\n")
-	c := &e2eCluster{dir: dir, password: env[1], elastic: basic(env[0], env[1])}
+	c := &e2eCluster{dir: dir, cacert: env[2], password: env[1], elastic: basic(env[0], env[1])}
 	c.nodes, err = readNodes(env[3])
 	must(t, err)
-	client := trusting(t, env[2])
+	client := trusting(t, c.cacert)
 	for i, n := range c.nodes {
 		if urls := strings.Split(env[4], ","); urls[i] != n.URL {
 			t.Fatalf("JETON_URLS %v and JETON_NODES %s differ", urls, n.URL)
@@ -150,10 +153,10 @@ func trusting(t *testing.T, authorities string) *http.Client {
 
 // tiedProcess is a program that ends with the test.
 type tiedProcess struct {
-	cmd  *exec.Cmd
-	log  string
-	done chan struct{}
-	exit error // once done is closed
+	program *exec.Cmd
+	log     string // everything it writes
+	done    chan struct{}
+	exit    error // once done is closed
 }
 
 // startTied runs a program until the test ends; then it is asked to end, and must
@@ -161,27 +164,26 @@ type tiedProcess struct {
 // this process dies, however it dies.
 func startTied(t *testing.T, program *exec.Cmd, log string) *tiedProcess {
 	t.Helper()
-	const script = `exec 3<&0; "$@" 3<&- & pid=$!; (cat <&3 >/dev/null; kill -TERM $pid 2>/dev/null) & wait $pid`
-	p := &tiedProcess{
-		cmd: exec.Command("sh", append([]string{"-c", script, "sh"}, program.Args...)...),
-		log: log, done: make(chan struct{}),
-	}
-	life, err := p.cmd.StdinPipe()
+	const script = `exec 3<&0; "$@" 3<&- & pid=$!; echo $pid >"$0.pid"; (cat <&3 >/dev/null; kill -TERM $pid 2>/dev/null) & wait $pid`
+	p := &tiedProcess{program: program, log: log, done: make(chan struct{})}
+	shell := exec.Command("sh", append([]string{"-c", script, log}, program.Args...)...)
+	life, err := shell.StdinPipe()
 	must(t, err)
-	file, err := os.Create(log)
+	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	must(t, err)
-	p.cmd.Stdout, p.cmd.Stderr = file, file
-	must(t, p.cmd.Start())
+	shell.Stdout, shell.Stderr = file, file
+	must(t, shell.Start())
 	must(t, file.Close())
 	go func() {
-		p.exit = p.cmd.Wait()
+		p.exit = shell.Wait()
 		close(p.done)
 	}()
 	t.Cleanup(func() {
-		_ = life.Close() // closed already if the program ended
+		asked := p.running() // if it ended before, the test knows why
+		_ = life.Close()     // closed already if it ended before
 		select {
 		case <-p.done:
-			if p.exit != nil {
+			if asked && p.exit != nil {
 				t.Errorf("%s: %v\n%s", program, p.exit, p.output())
 			}
 		case <-time.After(e2ePatience):
@@ -304,11 +306,15 @@ func (a e2eAnswer) String() string { return fmt.Sprintf("%d %v %s", a.status, a.
 
 // ask sends one request. The error is one of the connection.
 func (n *e2eNode) ask(method, path, authorization, body string) (e2eAnswer, error) {
+	return n.askTraced(context.Background(), method, path, authorization, body)
+}
+
+func (n *e2eNode) askTraced(ctx context.Context, method, path, authorization, body string) (e2eAnswer, error) {
 	var content io.Reader = http.NoBody
 	if body != "" {
 		content = strings.NewReader(body)
 	}
-	req, err := http.NewRequest(method, n.URL+path, content)
+	req, err := http.NewRequestWithContext(ctx, method, n.URL+path, content)
 	if err != nil {
 		return e2eAnswer{}, err
 	}
@@ -428,6 +434,14 @@ func until(t *testing.T, what string, check func() error) {
 			t.Fatalf("waited %v until %s: %v", e2ePatience, what, err)
 		}
 	}
+}
+
+// logSize is where the node's log ends now.
+func (n *e2eNode) logSize(t *testing.T) int {
+	t.Helper()
+	info, err := os.Stat(n.Log)
+	must(t, err)
+	return int(info.Size())
 }
 
 // logged waits until the node has written to its log what the pattern describes,

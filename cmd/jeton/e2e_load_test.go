@@ -88,35 +88,39 @@ type e2eToken struct {
 	dead, refreshed bool
 }
 
-// startLoad begins; stop ends it and returns its first failure.
+// startLoad begins; stop ends it.
 func startLoad(c *e2eCluster, workers int, send sendFunc) *e2eLoad {
 	l := &e2eLoad{cluster: c, send: send, stopped: make(chan struct{})}
 	for range workers {
 		w := &e2eWorker{load: l}
 		l.workers = append(l.workers, w)
-		l.running.Go(func() {
-			for l.failed.Load() == nil {
-				select {
-				case <-l.stopped:
-					return
-				default:
-				}
-				if err := w.act(); err != nil {
-					l.failed.CompareAndSwap(nil, &err)
-				}
-			}
-		})
+		l.run(w.act)
 	}
 	return l
 }
 
+// run adds a worker that acts until the load is stopped or has failed.
+func (l *e2eLoad) run(act func() error) {
+	l.running.Go(func() {
+		for l.failed.Load() == nil {
+			select {
+			case <-l.stopped:
+				return
+			default:
+			}
+			if err := act(); err != nil {
+				l.failed.CompareAndSwap(nil, &err)
+			}
+		}
+	})
+}
+
+// stop ends the load and fails the test with its first failure.
 func (l *e2eLoad) stop(t *testing.T) {
 	t.Helper()
 	close(l.stopped)
 	l.running.Wait()
-	if err := l.failed.Load(); err != nil {
-		t.Fatal(*err)
-	}
+	l.healthy(t)
 }
 
 // healthy fails the test at once if the load has failed.
@@ -242,4 +246,71 @@ func (l *e2eLoad) verify(t *testing.T) {
 		})
 	})
 	t.Logf("%v; all %d tokens as acknowledged, at every node", l, len(tokens))
+}
+
+// e2eBalancer is a load balancer: it sends requests in turn to the nodes whose
+// last health check was good, and never twice.
+type e2eBalancer struct {
+	nodes  []*e2eNode
+	up     []atomic.Bool
+	served []atomic.Int64
+	turn   atomic.Int64
+}
+
+// balance checks the health of every node each 100 ms until the test ends.
+func balance(t *testing.T, nodes []*e2eNode) *e2eBalancer {
+	t.Helper()
+	b := &e2eBalancer{nodes: nodes, up: make([]atomic.Bool, len(nodes)), served: make([]atomic.Int64, len(nodes))}
+	stop := make(chan struct{})
+	var checks sync.WaitGroup
+	for i, n := range nodes {
+		checks.Go(func() {
+			ticker := time.NewTicker(100 * time.Millisecond)
+			defer ticker.Stop()
+			for {
+				_, err := n.want(http.StatusOK, http.MethodGet, "/readyz", "", "")
+				b.up[i].Store(err == nil)
+				select {
+				case <-ticker.C:
+				case <-stop:
+					return
+				}
+			}
+		})
+	}
+	t.Cleanup(func() {
+		close(stop)
+		checks.Wait()
+	})
+	for i := range nodes {
+		b.awaitTraffic(t, i)
+	}
+	return b
+}
+
+// send sends a request to the next node that is up.
+func (b *e2eBalancer) send(method, path, authorization, body string) (e2eAnswer, error) {
+	for range b.nodes {
+		i := int(b.turn.Add(1)) % len(b.nodes)
+		if b.up[i].Load() {
+			answer, err := b.nodes[i].ask(method, path, authorization, body)
+			if err != nil {
+				err = fmt.Errorf("%s, which was ready: %w", b.nodes[i].Name, err)
+			}
+			b.served[i].Add(1)
+			return answer, err
+		}
+	}
+	return e2eAnswer{}, errors.New("no node is ready")
+}
+
+// awaitTraffic returns when node i is up again.
+func (b *e2eBalancer) awaitTraffic(t *testing.T, i int) {
+	t.Helper()
+	until(t, b.nodes[i].Name+" gets traffic", func() error {
+		if !b.up[i].Load() {
+			return errors.New("not ready yet")
+		}
+		return nil
+	})
 }

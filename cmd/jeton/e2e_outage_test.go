@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"hash/crc32"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,6 +40,61 @@ func TestE2ELeaderKilledUnderLoad(t *testing.T) {
 	t.Logf("%d requests repeated because their node died, %d because of 503, the longest took %v",
 		client.repeated.Load(), client.unavailable.Load(), time.Duration(client.longest.Load()).Round(time.Millisecond))
 	load.verify(t)
+}
+
+// A node is paused, the leader too, while a token is invalidated and another one
+// issued elsewhere. Questions that reach it meanwhile are answered when it wakes
+// up, before it can know what it missed: never wrongly.
+func TestE2EPausedNodeDoesNotAnswerFromThePast(t *testing.T) {
+	c := startDev(t, "")
+	for i := range countFrom(t, "JETON_E2E_PAUSES", 2) * len(c.nodes) {
+		dead, err := c.node(i).token(c.elastic, asPassword("elastic", c.password))
+		must(t, err)
+		must(t, c.allNodes(func(n *e2eNode) error { return n.accepts(bearer(dead.Access)) }))
+
+		paused := c.node(i)
+		if i%2 == 0 {
+			paused = c.leader(t)
+		}
+		paused.signal(t, syscall.SIGSTOP)
+		other := c.others(paused)[i%2]
+		must(t, other.invalidate(c.elastic, dead))
+		live, err := other.token(c.elastic, asPassword("elastic", c.password))
+		must(t, err)
+
+		var answers errgroup.Group
+		for range 16 {
+			answers.Go(paused.sent(t, bearer(dead.Access), http.StatusUnauthorized))
+			answers.Go(paused.sent(t, bearer(live.Access), http.StatusOK))
+		}
+		paused.signal(t, syscall.SIGCONT)
+		must(t, answers.Wait())
+	}
+}
+
+// sent asks who this is, returns as soon as the question is on its way, and leaves
+// the answer, which must have the given status, to the returned function.
+func (n *e2eNode) sent(t *testing.T, authorization string, status int) (wait func() error) {
+	t.Helper()
+	written, result := make(chan struct{}), make(chan error, 1)
+	onItsWay := sync.OnceFunc(func() { close(written) })
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		WroteRequest: func(httptrace.WroteRequestInfo) { onItsWay() },
+		ConnectDone:  func(string, string, error) { onItsWay() }, // no TLS with a process that sleeps
+	})
+	go func() {
+		answer, err := n.askTraced(ctx, http.MethodGet, pathWhoAmI, authorization, "")
+		if err == nil && answer.status != status {
+			err = fmt.Errorf("%s, just woken up: want %d, got %v", n.Name, status, answer)
+		}
+		result <- err
+	}()
+	select {
+	case <-written:
+	case err := <-result:
+		result <- err
+	}
+	return func() error { return <-result }
 }
 
 // All processes are killed at once, and everything is still there.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"path/filepath"
 	"strconv"
@@ -110,16 +111,40 @@ func chooseFreePorts(ctx context.Context, nodes []devNode) error {
 			{&node.HTTPPort, "HTTP", "--http-port"},
 			{&node.TransportPort, "transport", "--transport-port"},
 		} {
-			l, err := new(net.ListenConfig).Listen(ctx, "tcp", hostPort(*port.number))
+			listen := listenOn
+			if *port.number == 0 {
+				listen = listenAnywhere
+			}
+			l, err := listen(ctx, port.number)
 			if err != nil {
 				return fmt.Errorf("port %d (%s of %s) is not free: choose others with %s, or end what listens there: %w",
 					*port.number, port.kind, node.Name, port.flag, err)
 			}
 			held = append(held, l)
-			if addr, ok := l.Addr().(*net.TCPAddr); ok {
-				*port.number = addr.Port
-			}
 		}
 	}
 	return nil
+}
+
+func listenOn(ctx context.Context, port *int) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(ctx, "tcp", hostPort(*port)) //nolint:wrapcheck // the caller says what for
+}
+
+// Ports that are free for a node are looked for below those that the system
+// gives to outgoing connections (32768 and above on Linux, 49152 elsewhere):
+// one of these could be taken before the node listens.
+const (
+	firstFreePort, lastFreePort = 15000, 32767
+	freePortTries               = 100
+)
+
+// listenAnywhere listens on a free port and stores its number.
+func listenAnywhere(ctx context.Context, port *int) (l net.Listener, err error) {
+	for range freePortTries {
+		*port = firstFreePort + rand.IntN(lastFreePort-firstFreePort+1) //nolint:gosec // no secret
+		if l, err = listenOn(ctx, port); err == nil {
+			return l, nil
+		}
+	}
+	return nil, err
 }

@@ -65,7 +65,8 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 		case !neg && err == nil && (len(args) == 1 || regexp.MustCompile(args[1]).Match(content)):
 			return
 		case time.Now().After(deadline):
-			ts.Fatalf("waited in vain; %s holds: %s", args[0], content)
+			complaints, _ := os.ReadFile(ts.MkAbs("dev.err")) // where scripts send what dev says
+			ts.Fatalf("waited in vain; %s holds: %s\n%s", args[0], content, complaints)
 		}
 	}
 }

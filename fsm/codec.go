@@ -12,7 +12,8 @@ var ErrUnreadable = errors.New("fsm: unreadable")
 
 // codec writes or reads one value. Each encoded form is described once, by a
 // function that hands its fields to a codec in order, so that the writing and the
-// reading cannot drift apart.
+// reading cannot drift apart. When writing, a codec stores nothing through the
+// pointers it is given: a snapshot is written from values that others read.
 //
 // Numbers are minimal uvarints, texts and lists are preceded by their length,
 // digests and ids are raw. There is exactly one encoding of each value, and a
@@ -82,14 +83,18 @@ func (x *codec) uint(v *uint64, limit uint64) {
 func (x *codec) millis(v *int64, limit int64) {
 	n := uint64(*v) //nolint:gosec // negative becomes huge, see above
 	x.uint(&n, uint64(limit))
-	*v = int64(n) //nolint:gosec // a number read is within limit; a number written is restored
+	if x.reading {
+		*v = int64(n) //nolint:gosec // within the limit
+	}
 }
 
 // count codes a uint32.
 func (x *codec) count(v *uint32) {
 	n := uint64(*v)
 	x.uint(&n, 1<<32-1)
-	*v = uint32(n) //nolint:gosec // within the limit
+	if x.reading {
+		*v = uint32(n) //nolint:gosec // within the limit
+	}
 }
 
 // flag codes a bool as one byte, 0 or 1.

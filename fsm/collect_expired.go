@@ -12,10 +12,8 @@ func (CollectExpired) Kind() Kind { return KindCollectExpired }
 
 func (c CollectExpired) code(x *codec) Command {
 	x.header(&c.Header)
-	limit := uint64(c.Limit)
-	x.uint(&limit, MaxCollect)
-	x.require(limit > 0, "limit of zero")
-	c.Limit = uint32(limit) //nolint:gosec // within MaxCollect
+	x.count(&c.Limit)
+	x.require(c.Limit > 0 && c.Limit <= MaxCollect, "limit out of range")
 	return c
 }
 

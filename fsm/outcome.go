@@ -66,7 +66,9 @@ func DecodeOutcome(b []byte) (Outcome, error) {
 func (o *Outcome) code(x *codec) {
 	reason := uint64(o.Reason)
 	x.uint(&reason, 255)
-	o.Reason = Reason(reason) //nolint:gosec // within the limit
+	if x.reading {
+		o.Reason = Reason(reason) //nolint:gosec // within the limit
+	}
 	x.flag(&o.Existed)
 	x.count(&o.Invalidated)
 	x.count(&o.PreviouslyInvalidated)

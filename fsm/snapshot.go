@@ -188,7 +188,9 @@ func (b bucket) append(to []byte) []byte {
 func (x *codec) ref(r *ref) {
 	n := uint64(*r)
 	x.uint(&n, maxPages*pageSlots)
-	*r = ref(n) //nolint:gosec // within the limit
+	if x.reading {
+		*r = ref(n) //nolint:gosec // within the limit
+	}
 }
 
 func (r *realm) used() bool  { return r.head != 0 }

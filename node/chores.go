@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// choreInterval is how often the standing duties are looked at.
-	choreInterval = time.Second
+	// initializeInterval paces the first steps of a new cluster, which waits for them.
+	initializeInterval = 50 * time.Millisecond
 	// choreTimeout bounds one duty.
 	choreTimeout = 30 * time.Second
 	// collectBatch is how many expired pairs one command removes: enough to keep
@@ -52,17 +52,30 @@ func (n *Node) every(ctx context.Context, interval time.Duration, name string, d
 
 // startChores begins the standing duties of this node.
 func (n *Node) startChores(ctx context.Context) {
-	n.every(ctx, choreInterval, "initialize the cluster", n.initializeCluster)
+	n.background.Go(func() { n.keepInitializing(ctx) })
 	n.every(ctx, n.config.Token.DeleteInterval, "collect expired tokens", n.collectExpired)
 	n.every(ctx, n.config.Raft.SnapshotInterval, "snapshot", n.snapshotIfDue)
 	n.every(ctx, filesInterval, "reload certificates", func(context.Context) error { return n.ReloadCertificates() })
 	n.every(ctx, filesInterval, "reload the file realm", n.reloadFileRealm)
 }
 
+// keepInitializing lasts until the cluster is initialized.
+func (n *Node) keepInitializing(ctx context.Context) {
+	for ctx.Err() == nil && !n.initialized.Load() {
+		attempt, cancel := context.WithTimeout(ctx, choreTimeout)
+		err := n.initializeCluster(attempt)
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			n.log.Warn("the cluster is not initialized yet", "error", err)
+		}
+		pause(ctx, initializeInterval)
+	}
+}
+
 // initializeCluster is the first leader's duty: the cluster gets its id, and the
 // user elastic its password. Every node checks that it has the cluster's key.
 func (n *Node) initializeCluster(ctx context.Context) error {
-	if n.initialized.Load() || !n.member.Load() {
+	if !n.member.Load() {
 		return nil
 	}
 	_, check, ok := n.replica.state.Cluster()
@@ -76,10 +89,7 @@ func (n *Node) initializeCluster(ctx context.Context) error {
 		n.fail(errors.New("this node's cluster key is not the cluster's: refreshed tokens would differ from node to node. Copy the file named by xpack.security.authc.token.key_path from another node and start again"))
 		return nil
 	}
-	if err := n.ensureBootstrapPassword(ctx); err != nil {
-		return err
-	}
-	return nil
+	return n.ensureBootstrapPassword(ctx)
 }
 
 func (n *Node) proposeInitialize(ctx context.Context) error {

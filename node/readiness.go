@@ -11,6 +11,8 @@ import (
 const (
 	// readinessInterval is how often this node proves to itself that it can answer.
 	readinessInterval = 500 * time.Millisecond
+	// startInterval is the same while this node starts.
+	startInterval = 50 * time.Millisecond
 	// readinessTimeout is how long that proof may take. A node that needs longer is
 	// of no use to a load balancer.
 	readinessTimeout = time.Second
@@ -34,20 +36,16 @@ func (r *readiness) get() []string {
 
 // watchReadiness keeps readiness current until ctx ends.
 func (n *Node) watchReadiness(ctx context.Context) {
-	ticker := time.NewTicker(readinessInterval)
-	defer ticker.Stop()
-	for {
+	interval := startInterval
+	for ctx.Err() == nil {
 		wasReady := len(n.readiness.get()) == 0
 		reasons := n.findNotReady(ctx)
 		n.readiness.set(reasons...)
 		if isReady := len(reasons) == 0; isReady != wasReady && ctx.Err() == nil {
 			n.log.Info("readiness changed", "ready", isReady, "reasons", reasons)
+			interval = readinessInterval
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
+		pause(ctx, interval)
 	}
 }
 

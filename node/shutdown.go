@@ -53,21 +53,21 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	return errors.Join(drained, n.Close())
 }
 
-// handOver gives the leadership to another voter.
+// handOver gives the leadership to another voter, if there is one that takes it.
 func (n *Node) handOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
 	defer cancel()
-	for ctx.Err() == nil && n.replica.leads() {
-		if err := await(ctx, n.replica.raft.LeadershipTransfer()); err == nil {
+	var err error
+	for ctx.Err() == nil && n.replica.leads() && len(n.replica.voters()) > 1 {
+		if err = await(ctx, n.replica.raft.LeadershipTransfer()); err == nil {
 			n.log.Info("leadership handed over")
 			n.awaitLeader(ctx)
 			return
-		} else if len(n.replica.voters()) < 2 {
-			return
-		} else {
-			n.log.Warn("leadership not handed over yet", "error", err)
 		}
-		pause(ctx, retryDelay)
+		pause(ctx, maxRetryDelay)
+	}
+	if err != nil {
+		n.log.Warn("leadership not handed over; the others will elect a leader when this node is gone", "error", err)
 	}
 }
 

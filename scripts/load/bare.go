@@ -64,7 +64,7 @@ func (s *bareServer) measure(ctx context.Context, l load) (figures, error) {
 	defer closeAll(conns)
 	likeToken := "Bearer jat_" + string(make48('A'))
 	callers := s.target.repeat(conns, s.target.request(http.MethodGet, authenticatePath, likeToken, nil))
-	result, err := drive(callers, l.warmup, l.length)
+	result, err := drive(callers, l.warmup, l.length, s.process.pid())
 	if err != nil {
 		return result, fmt.Errorf("bare: %w", err)
 	}

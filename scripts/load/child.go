@@ -59,6 +59,8 @@ func (c *child) ask(question, answer any) error {
 	return nil
 }
 
+func (c *child) pid() int { return c.command.Process.Pid }
+
 // close ends the child and waits for it.
 func (c *child) close() {
 	_ = c.stdin.Close()

@@ -31,16 +31,25 @@ func clusterFromEnvironment() (cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read nodes: %w", err)
 	}
-	var entries []struct{ URL, Log string }
+	var entries []struct {
+		URL string
+		Log string
+		PID int
+	}
 	if err := json.Unmarshal(content, &entries); err != nil {
 		return nil, fmt.Errorf("read %s: %w", nodesFile, err)
 	}
 	var nodes cluster
+	var pids []int
 	for _, entry := range entries {
 		nodes = append(nodes, target{
 			url: entry.URL, log: entry.Log, tls: settings,
 			username: os.Getenv("JETON_USER"), password: os.Getenv("JETON_PASSWORD"),
 		})
+		pids = append(pids, entry.PID)
+	}
+	for i := range nodes {
+		nodes[i].servers = pids
 	}
 	if len(nodes) == 0 {
 		return nil, fmt.Errorf("%s names no nodes", nodesFile)

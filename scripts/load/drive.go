@@ -23,6 +23,11 @@ type figures struct {
 	Operations uint64        `json:"operations"`
 	Seconds    float64       `json:"seconds"`
 	Errors     int           `json:"errors"`
+	// ServerCPU and LoadCPU are what one operation cost in processor time, in all
+	// server processes and in this one. They say more than the rate on a machine
+	// that does other work too.
+	ServerCPU time.Duration `json:"server_cpu_ns"`
+	LoadCPU   time.Duration `json:"load_cpu_ns"`
 }
 
 // window is when a measurement counts, in nanoseconds since the loop began.
@@ -35,7 +40,8 @@ type window struct {
 // then for length. Throughput counts what was completed in the window; latency
 // counts what began in it, so that an operation which is slow at the end is not
 // forgotten. A caller that fails stops; its error is returned with the figures.
-func drive(callers []func() error, warmup, length time.Duration) (figures, error) {
+// The processes of servers are those whose processor time is counted.
+func drive(callers []func() error, warmup, length time.Duration, servers ...int) (figures, error) {
 	w := &window{start: warmup}
 	w.end.Store(int64(warmup + length))
 	histograms := make([]histogram, len(callers))
@@ -46,7 +52,13 @@ func drive(callers []func() error, warmup, length time.Duration) (figures, error
 	for i, call := range callers {
 		all.Go(func() { completed[i], failures[i] = w.loop(began, call, &histograms[i]) })
 	}
+	var meter cpuMeter
+	all.Go(func() {
+		time.Sleep(warmup)
+		meter = newCPUMeter(servers)
+	})
 	all.Wait()
+	serverCPU, loadCPU := meter.read()
 
 	merged := new(histogram)
 	total, failed := uint64(0), 0
@@ -61,6 +73,10 @@ func drive(callers []func() error, warmup, length time.Duration) (figures, error
 	result := figures{
 		PerSecond: float64(total) / seconds, P50: merged.percentile(50), P99: merged.percentile(99), Max: merged.max,
 		Operations: total, Seconds: seconds, Errors: failed,
+	}
+	if merged.total > 0 {
+		result.ServerCPU = serverCPU / time.Duration(merged.total) //nolint:gosec // a count
+		result.LoadCPU = loadCPU / time.Duration(merged.total)     //nolint:gosec // a count
 	}
 	if failed > 0 {
 		return result, fmt.Errorf("%d of %d callers failed: %w", failed, len(callers), firstError(failures))

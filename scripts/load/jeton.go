@@ -26,6 +26,7 @@ var operations = []string{"issue", "authenticate", "refresh", "invalidate"}
 type target struct {
 	url      string
 	log      string // file
+	servers  []int  // processes of the whole cluster
 	tls      *tls.Config
 	username string
 	password string
@@ -57,7 +58,7 @@ func (t target) measure(ctx context.Context, l load) (figures, error) {
 	if err != nil {
 		return figures{}, fmt.Errorf("prepare %s: %w", l.operation, err)
 	}
-	result, err := drive(callers, l.warmup, l.length)
+	result, err := drive(callers, l.warmup, l.length, t.servers...)
 	if err != nil {
 		return result, fmt.Errorf("%s: %w", l.operation, err)
 	}

@@ -132,9 +132,10 @@ func runOne(ctx context.Context, mode string, args []string, stdout, stderr io.W
 		return encode(stdout, result)
 	}
 	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "operation\tcallers\tper second\tp50 ms\tp99 ms\tmax ms\tcounted\n")
-	fmt.Fprintf(table, "%s\t%d\t%.0f\t%s\t%s\t%s\t%d\n", mode, o.connections, result.PerSecond,
-		millis(result.P50), millis(result.P99), millis(result.Max), result.Operations)
+	fmt.Fprintf(table, "operation\tcallers\tper second\tp50 ms\tp99 ms\tmax ms\tcounted\tserver CPU us\tload CPU us\n")
+	fmt.Fprintf(table, "%s\t%d\t%.0f\t%s\t%s\t%s\t%d\t%d\t%d\n", mode, o.connections, result.PerSecond,
+		millis(result.P50), millis(result.P99), millis(result.Max), result.Operations,
+		result.ServerCPU.Microseconds(), result.LoadCPU.Microseconds())
 	return flush(table)
 }
 

@@ -31,6 +31,7 @@ type rawQuestion struct {
 	Callers int           `json:"callers"`
 	Warmup  time.Duration `json:"warmup_ns"`
 	Length  time.Duration `json:"length_ns"`
+	Servers []int         `json:"servers"` // processes of all three
 }
 
 // rawAnswer holds figures if the process leads.
@@ -73,6 +74,9 @@ func (c *rawCluster) close() {
 // measure has callers in the leading process propose commands of 256 bytes, one entry each.
 func (c *rawCluster) measure(l load) (figures, error) {
 	question := rawQuestion{Callers: l.connections, Warmup: l.warmup, Length: l.length}
+	for _, node := range c.nodes {
+		question.Servers = append(question.Servers, node.pid())
+	}
 	for deadline := time.Now().Add(electionPatience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		for _, node := range c.nodes {
 			var answer rawAnswer
@@ -125,7 +129,7 @@ func (n rawNode) run(stdin io.Reader, stdout, stderr io.Writer) error {
 		if consensus.State() != raft.Leader {
 			return rawAnswer{}, nil
 		}
-		result, err := drive(proposers(consensus, q.Callers), q.Warmup, q.Length)
+		result, err := drive(proposers(consensus, q.Callers), q.Warmup, q.Length, q.Servers...)
 		answer := rawAnswer{Leads: true, Figures: result}
 		if err != nil {
 			answer.Error = err.Error()

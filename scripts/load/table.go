@@ -31,6 +31,8 @@ type measured struct {
 	PerSecond float64       `json:"per_second"`
 	P50       time.Duration `json:"p50_ns"`
 	P99       time.Duration `json:"p99_ns"`
+	ServerCPU time.Duration `json:"server_cpu_ns"`
+	LoadCPU   time.Duration `json:"load_cpu_ns"`
 	Rounds    []figures     `json:"rounds"`
 }
 
@@ -222,8 +224,8 @@ func (b *bench) note(c cell, f figures) {
 		b.order = append(b.order, c)
 	}
 	b.samples[c] = append(b.samples[c], f)
-	fmt.Fprintf(b.progress, "  %-13s %-12s %4d  %9.0f/s  p50 %s ms  p99 %s ms\n",
-		c.Target, c.Operation, c.Connections, f.PerSecond, millis(f.P50), millis(f.P99))
+	fmt.Fprintf(b.progress, "  %-13s %-12s %4d  %9.0f/s  p50 %s ms  p99 %s ms  CPU %d us, load %d us\n",
+		c.Target, c.Operation, c.Connections, f.PerSecond, millis(f.P50), millis(f.P99), f.ServerCPU.Microseconds(), f.LoadCPU.Microseconds())
 }
 
 func (b *bench) write(stdout io.Writer) error {
@@ -264,6 +266,8 @@ func medians(c cell, rounds []figures) measured {
 		PerSecond: median(rounds, func(f figures) float64 { return f.PerSecond }),
 		P50:       median(rounds, func(f figures) time.Duration { return f.P50 }),
 		P99:       median(rounds, func(f figures) time.Duration { return f.P99 }),
+		ServerCPU: median(rounds, func(f figures) time.Duration { return f.ServerCPU }),
+		LoadCPU:   median(rounds, func(f figures) time.Duration { return f.LoadCPU }),
 		Rounds:    rounds,
 	}
 }

@@ -42,6 +42,10 @@ type variant struct {
 	appender   func(*replica) appender
 	electorate func(*replica) electorate
 	confirm    func(*Node) func(context.Context) error
+
+	faults  func(*sim) []func() // what to make instead of everything
+	clients int                 // more than usual
+	sleepy  bool                // begin with a leader that does not notice pauses
 }
 
 // simOptions is how a simulated cluster differs from the usual one: three voters.
@@ -258,6 +262,7 @@ func (p *incarnation) open() error {
 	rc := raftConfig(n.config, m.id, n.log, r.notify)
 	rc.CommitTimeout = simCommit
 	transport := &simTransport{from: p, address: m.address, addressOf: n.addresses.addressOf, timeout: rc.HeartbeatTimeout * 2}
+	r.learnCommit = transport.LearnCommit
 	if err := r.start(rc, &stores{logs: logs, stable: stable, snapshots: disk}, transport); err != nil {
 		return err
 	}

@@ -232,6 +232,18 @@ func (t *simTransport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) 
 	return nil, raft.ErrPipelineReplicationNotSupported
 }
 
+// LearnCommit does what cluster.Transport's does.
+func (t *simTransport) LearnCommit(leader raft.ServerID, address raft.ServerAddress, term, index, entryTerm uint64) {
+	rpc := raft.RPC{RespChan: make(chan raft.RPCResponse, 1), Command: &raft.AppendEntriesRequest{
+		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(leader), Addr: []byte(address)},
+		Term:      term, PrevLogEntry: index, PrevLogTerm: entryTerm, LeaderCommitIndex: index,
+	}}
+	select {
+	case t.from.inbox <- rpc:
+	default:
+	}
+}
+
 // send delivers a command to raft over there and copies its answer to response.
 func send[T any](t *simTransport, id raft.ServerID, address raft.ServerAddress, command any, body []byte, response *T) error {
 	if moved := t.addressOf(id); moved != "" {

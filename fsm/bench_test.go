@@ -80,7 +80,7 @@ func benchWorld(b *testing.B) *world {
 // forget lets the memory of operations run empty.
 func (w *world) forget() {
 	at := w.fsm.Now() + OperationMemory + 1
-	for w.fsm.state.operations.done.len() > 10 {
+	for range w.fsm.state.operations.done.len()/MaxCollect + 1 {
 		w.apply(at, []Command{CollectExpired{Limit: MaxCollect}})
 	}
 }
@@ -143,7 +143,7 @@ func (w *world) structure() (n int) {
 		n += 8 * len(ix.directory)
 		for i, s := range ix.directory {
 			if i == 0 || ix.directory[i-1] != s {
-				n += 5*len(s.refs) + 64
+				n += 5*s.size + 64
 			}
 		}
 	}

@@ -17,11 +17,19 @@ type index struct {
 }
 
 type segment struct {
-	depth uint8 // how many bits of the hash all its refs share
-	used  int
-	tags  []uint8 // zero: free
-	refs  []ref
+	depth  uint8 // how many bits of the hash all its refs share
+	size   int   // slots
+	used   int
+	groups []group
 }
+
+// group is eight slots that are mostly in one cache line.
+type group struct {
+	tags [groupSlots]uint8 // zero: free
+	refs [groupSlots]ref
+}
+
+const groupSlots = 8
 
 // A segment's sizes are close to the allocator's. At 13/16 full it grows by a
 // quarter to a third, or, past the last size, splits: between 0.6 and 0.81 of the
@@ -50,7 +58,7 @@ func (ix *index) reserve(n int) {
 }
 
 func newSegment(depth uint8, size int) *segment {
-	return &segment{depth: depth, tags: make([]uint8, size), refs: make([]ref, size)}
+	return &segment{depth: depth, size: size, groups: make([]group, size/groupSlots)}
 }
 
 func (ix *index) segment(h uint64) *segment {
@@ -61,31 +69,54 @@ func tagOf(h uint64) uint8 { return max(1, uint8(h>>32)) } //nolint:gosec // a b
 
 // home is where the search for h begins.
 func (s *segment) home(h uint64) int {
-	return int(h & (1<<32 - 1) * uint64(len(s.refs)) >> 32) //nolint:gosec // less than the length
+	return int(h & (1<<32 - 1) * uint64(s.size) >> 32) //nolint:gosec // less than the size
 }
 
 func (s *segment) next(i int) int {
-	if i++; i == len(s.refs) {
+	if i++; i == s.size {
 		return 0
 	}
 	return i
 }
 
-// find returns the ref with hash h of which is holds. It is zero if there is none.
-func (ix *index) find(h uint64, is func(ref) bool) (ref, bool) {
-	s, tag := ix.segment(h), tagOf(h)
-	for i := s.home(h); s.tags[i] != 0; i = s.next(i) {
-		if s.tags[i] == tag && is(s.refs[i]) {
-			return s.refs[i], true
+// at returns what is in slot i. A tag of zero: nothing.
+func (s *segment) at(i int) (tag uint8, r ref) {
+	g := &s.groups[i/groupSlots]
+	return g.tags[i%groupSlots], g.refs[i%groupSlots]
+}
+
+func (s *segment) set(i int, tag uint8, r ref) {
+	g := &s.groups[i/groupSlots]
+	g.tags[i%groupSlots], g.refs[i%groupSlots] = tag, r
+}
+
+// all calls visit with the ref in each slot in use.
+func (s *segment) all(visit func(ref)) {
+	for i := range s.size {
+		if tag, r := s.at(i); tag != 0 {
+			visit(r)
 		}
 	}
-	return 0, false
+}
+
+// find returns the ref with hash h of which is holds. It is zero if there is none.
+func (ix *index) find(h uint64, is func(ref) bool) (ref, bool) {
+	s, wanted := ix.segment(h), tagOf(h)
+	for i := s.home(h); ; i = s.next(i) {
+		tag, r := s.at(i)
+		if tag == wanted && is(r) {
+			return r, true
+		}
+		if tag == 0 {
+			return 0, false
+		}
+	}
 }
 
 // add adds a ref that is not there.
 func (ix *index) add(h uint64, r ref) {
 	s := ix.segment(h)
-	for s.used+1 > len(s.refs)*loadLimit/loadOf {
+	for s.used+1 > s.size*loadLimit/loadOf {
 		ix.grow(h, s)
 		s = ix.segment(h)
 	}
@@ -95,10 +126,10 @@ func (ix *index) add(h uint64, r ref) {
 
 func (s *segment) put(h uint64, r ref) {
 	i := s.home(h)
-	for s.tags[i] != 0 {
+	for tag, _ := s.at(i); tag != 0; tag, _ = s.at(i) {
 		i = s.next(i)
 	}
-	s.tags[i], s.refs[i] = tagOf(h), r
+	s.set(i, tagOf(h), r)
 	s.used++
 }
 
@@ -106,7 +137,7 @@ func (s *segment) put(h uint64, r ref) {
 func (ix *index) remove(h uint64, r ref) {
 	s := ix.segment(h)
 	i := s.home(h)
-	for s.refs[i] != r || s.tags[i] == 0 {
+	for tag, held := s.at(i); tag == 0 || held != r; tag, held = s.at(i) {
 		i = s.next(i)
 	}
 	s.close(i, ix.hash)
@@ -117,34 +148,37 @@ func (ix *index) remove(h uint64, r ref) {
 
 // shrink gives memory back when most of it is unused.
 func (s *segment) shrink(hash func(ref) uint64) {
-	if size := len(s.refs); size > smallSegment && s.used < size/4 {
+	if s.size > smallSegment && s.used < s.size/4 {
 		s.resize(nextSize(s.used), hash)
 	}
 }
 
 // close frees slot i and moves those behind it up, so that no search ends early.
 func (s *segment) close(i int, hash func(ref) uint64) {
-	for j := s.next(i); s.tags[j] != 0; j = s.next(j) {
-		home := s.home(hash(s.refs[j]))
-		if s.distance(home, j) >= s.distance(i, j) {
-			s.tags[i], s.refs[i] = s.tags[j], s.refs[j]
+	for j := s.next(i); ; j = s.next(j) {
+		tag, r := s.at(j)
+		if tag == 0 {
+			break
+		}
+		if home := s.home(hash(r)); s.distance(home, j) >= s.distance(i, j) {
+			s.set(i, tag, r)
 			i = j
 		}
 	}
-	s.tags[i] = 0
+	s.set(i, 0, 0)
 }
 
 // distance is how far a search goes from slot i to slot j.
 func (s *segment) distance(i, j int) int {
 	if j < i {
-		j += len(s.refs)
+		j += s.size
 	}
 	return j - i
 }
 
 // grow makes room in s, to which h belongs.
 func (ix *index) grow(h uint64, s *segment) {
-	if len(s.refs) < maxSegment || s.depth == maxDepth {
+	if s.size < maxSegment || s.depth == maxDepth {
 		s.resize(nextSize(s.used+1), ix.hash)
 		return
 	}
@@ -168,11 +202,7 @@ func nextSize(n int) int {
 func (s *segment) resize(size int, hash func(ref) uint64) {
 	old := *s
 	*s = *newSegment(old.depth, size)
-	for i, tag := range old.tags {
-		if tag != 0 {
-			s.put(hash(old.refs[i]), old.refs[i])
-		}
-	}
+	old.all(func(r ref) { s.put(hash(r), r) })
 }
 
 // double doubles the directory: one word for each segment of two thousand slots.
@@ -189,17 +219,14 @@ func (ix *index) double() {
 func (ix *index) split(h uint64, s *segment) {
 	size := nextSize(s.used / 2)
 	halves := [2]*segment{newSegment(s.depth+1, size), newSegment(s.depth+1, size)}
-	for i, tag := range s.tags {
-		if tag == 0 {
-			continue
-		}
-		hash := ix.hash(s.refs[i])
+	s.all(func(r ref) {
+		hash := ix.hash(r)
 		half := halves[hash>>(63-s.depth)&1]
-		if half.used+1 > len(half.refs)*loadLimit/loadOf { // an uneven split
+		if half.used+1 > half.size*loadLimit/loadOf { // an uneven split
 			half.resize(nextSize(half.used+1), ix.hash)
 		}
-		half.put(hash, s.refs[i])
-	}
+		half.put(hash, r)
+	})
 	for _, half := range halves {
 		half.shrink(ix.hash)
 	}

@@ -12,8 +12,7 @@ func (s *State) relink(x *codec) {
 	})
 	for _, step := range []func(*codec){
 		s.pairs.holders.relinkOwners, s.pairs.holders.relinkHeld,
-		s.pairs.relinkRecords, s.pairs.holders.checkUse,
-		s.pairs.checkOwners, s.pairs.checkFamilies, s.pairs.checkDue,
+		s.pairs.relinkRecords, s.pairs.holders.checkUse, s.pairs.checkDue,
 		func(x *codec) { s.operations.relink(x, s.now) },
 	} {
 		if x.err == nil {
@@ -87,37 +86,94 @@ func (h *holders) relinkHeld(x *codec) {
 }
 
 // relinkRecords indexes the pairs, counts their holders' uses, finds the newest of
-// each owner and checks each pair's neighbours.
+// each owner and checks each pair's neighbours in the chains of owners and families.
 func (p *pairs) relinkRecords(x *codec) {
 	p.access.reserve(p.records.used)
 	p.refresh.reserve(p.records.used)
+	owned, families := 0, 0
 	p.records.all(func(r ref, v *pair) bool {
 		x.require(p.holders.held.has(v.holder()) && v.flags()&^knownFlags == 0, "holder or flags of a pair")
 		x.require(v.createdAt() <= MaxMoment && v.refreshExpires() <= MaxMoment+MaxRefreshLifetime, "moments of a pair")
-		x.require(p.mutual(r, v, linkNewer, linkOlder) && p.mutual(r, v, linkPredecessor, linkSuccessor), "neighbours of a pair")
 		x.require(v.linked(linkDue) == 0 || p.records.has(v.linked(linkDue)), "chain of due pairs")
+		x.require(x.err != nil || p.ordered(r, linkOlder, linkNewer, p.sameOwner), "owner's chain")
+		x.require(x.err != nil || p.ordered(r, linkPredecessor, linkSuccessor, anyPair), "family")
 		if x.err != nil {
 			return false
 		}
-		x.require(!p.taken(v.access(), v.refresh()), "digest twice")
-		p.access.add(p.hash(v.access()), r)
-		if v.hasRefresh() {
-			p.refresh.add(p.hash(v.refresh()), r)
-		}
+		owned += p.begins(r, linkOlder, linkNewer)
+		families += p.begins(r, linkPredecessor, linkSuccessor)
+		x.require(max(owned, families) <= p.records.used, "chains that meet")
+		x.require(p.indexAgain(r, v), "digest twice")
 		p.holders.held.edit(v.holder()).pairs++
 		if v.linked(linkNewer) == 0 {
 			x.require(p.holders.prepend(v.holder(), r) == 0, "two chains of one owner")
 		}
 		return x.err == nil
 	})
+	x.require(x.err != nil || owned == p.records.used, "ring of an owner's pairs")
+	x.require(x.err != nil || families == p.records.used, "ring of a family")
 }
 
-// mutual tells whether the neighbours of a pair in a chain know it as theirs.
-func (p *pairs) mutual(r ref, v *pair, before, after int) bool {
-	previous, next := v.linked(before), v.linked(after)
-	return (previous == 0 || p.records.has(previous) && p.at(previous).linked(after) == r) &&
-		(next == 0 || p.records.has(next) && p.at(next).linked(before) == r)
+// indexAgain indexes a pair, unless one of its digests is known.
+func (p *pairs) indexAgain(r ref, v *pair) bool {
+	hash := p.hash(v.access())
+	if _, known := p.access.find(hash, func(r ref) bool { return p.at(r).access() == v.access() }); known {
+		return false
+	}
+	p.access.add(hash, r)
+	if !v.hasRefresh() {
+		return true
+	}
+	hash = p.hash(v.refresh())
+	if _, known := p.refresh.find(hash, func(r ref) bool { return p.at(r).refresh() == v.refresh() }); known {
+		return false
+	}
+	p.refresh.add(hash, r)
+	return true
 }
+
+// ordered tells whether the neighbours of a pair in a chain know it as theirs, fit
+// it, and were created before and after it.
+func (p *pairs) ordered(r ref, before, after int, fit func(a, b *pair) bool) bool {
+	v := p.at(r)
+	if previous := v.linked(before); previous != 0 {
+		if !p.records.has(previous) || p.at(previous).linked(after) != r {
+			return false
+		}
+	}
+	next := v.linked(after)
+	if next == 0 {
+		return true
+	}
+	if !p.records.has(next) {
+		return false
+	}
+	w := p.at(next)
+	return w.linked(before) == r && w.createdAt() >= v.createdAt() && p.holders.held.has(w.holder()) && fit(v, w)
+}
+
+// begins counts the pairs that a chain has from r on and that were created at the
+// same moment, if r is the first of those. Since a chain is in the order of time,
+// a ring can only be among such pairs, and then none of them is the first. So if
+// the counts of all pairs add up, there is no ring, and nearly all pairs were
+// counted without a walk.
+func (p *pairs) begins(r ref, before, after int) (n int) {
+	at := p.at(r).createdAt()
+	if previous := p.at(r).linked(before); previous != 0 && p.at(previous).createdAt() == at {
+		return 0
+	}
+	for n <= p.records.used && p.records.has(r) && p.at(r).createdAt() == at { // what comes later is not checked yet
+		n++
+		r = p.at(r).linked(after)
+	}
+	return n
+}
+
+func (p *pairs) sameOwner(v, w *pair) bool {
+	return p.holders.held.at(v.holder()).owner == p.holders.held.at(w.holder()).owner
+}
+
+func anyPair(_, _ *pair) bool { return true }
 
 // checkUse checks that no identity and no owner outlived its pairs.
 func (h *holders) checkUse(x *codec) {
@@ -129,34 +185,6 @@ func (h *holders) checkUse(x *codec) {
 		x.require(o.holders > 0 && o.newest != 0, "owner without pairs")
 		return x.err == nil
 	})
-}
-
-// checkOwners checks that the owners' chains hold every pair once. The neighbours
-// are known to agree, so a pair that is not reached is in a ring.
-func (p *pairs) checkOwners(x *codec) {
-	seen := 0
-	p.holders.owners.all(func(owner ref, o *owner) bool {
-		for r := o.newest; r != 0 && x.err == nil; r = p.at(r).linked(linkOlder) {
-			seen++
-			x.require(p.holders.held.at(p.at(r).holder()).owner == owner, "chain of an owner")
-		}
-		return x.err == nil
-	})
-	x.require(seen == p.records.used, "pairs outside their owners' chains")
-}
-
-// checkFamilies checks that no family is a ring.
-func (p *pairs) checkFamilies(x *codec) {
-	seen := 0
-	p.records.all(func(r ref, v *pair) bool {
-		if v.linked(linkPredecessor) == 0 {
-			for ; r != 0; r = p.at(r).linked(linkSuccessor) {
-				seen++
-			}
-		}
-		return true
-	})
-	x.require(seen == p.records.used, "family without beginning")
 }
 
 // checkDue checks that the buckets hold every pair once.

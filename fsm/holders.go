@@ -15,7 +15,8 @@ type holders struct {
 	realms    table[realm]
 	heldIndex index
 	ownIndex  index
-	bytes     int // of the identities as they are in a snapshot
+	bytes     int   // of the identities as they are in a snapshot
+	last      *held // added last
 }
 
 // holder counts the pairs that share an identity and client.
@@ -71,12 +72,30 @@ func (h *holders) intern(identity *Identity, client Principal) ref {
 		h.held.edit(r).pairs++
 		return r
 	}
-	v := &held{Identity: *identity, Client: client}
-	owner := h.internOwner(ownerName{realm: identity.Realm.Name, username: identity.Username})
+	v := h.thrifty(&held{Identity: *identity, Client: client})
+	owner := h.internOwner(ownerName{realm: v.Identity.Realm.Name, username: identity.Username})
 	r = h.held.add(holder{held: v, owner: owner, pairs: 1})
 	h.heldIndex.add(hash, r)
 	h.bytes += v.size()
 	return r
+}
+
+// thrifty lets v share the texts that it has in common with the holder that was
+// added before it: mostly realm, client and roles, more than half of what it takes.
+func (h *holders) thrifty(v *held) *held {
+	if last := h.last; last != nil {
+		if v.Client == last.Client {
+			v.Client = last.Client
+		}
+		if v.Identity.Realm == last.Identity.Realm {
+			v.Identity.Realm = last.Identity.Realm
+		}
+		if slices.Equal(v.Identity.Roles, last.Identity.Roles) {
+			v.Identity.Roles = last.Identity.Roles
+		}
+	}
+	h.last = v
+	return v
 }
 
 func (h *holders) findHeld(hash uint64, identity *Identity, client *Principal) (ref, bool) {

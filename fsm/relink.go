@@ -73,6 +73,7 @@ func (h *holders) relinkHeld(x *codec) {
 		if x.err != nil {
 			return false
 		}
+		h.thrifty(v.held)
 		owner := h.owners.edit(v.owner)
 		owner.holders++
 		x.require(*owner.name == ownerName{v.Identity.Realm.Name, v.Identity.Username}, "holder of another owner")

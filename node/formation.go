@@ -27,29 +27,55 @@ const (
 
 // addressBook knows where members are, by what they said of themselves. It goes
 // before raft's configuration, so that members find each other again even when
-// the addresses of all have changed. Safe for concurrent use.
+// the addresses of all have changed, until the configuration says something newer.
+// Safe for concurrent use.
 type addressBook struct {
 	mu   sync.RWMutex
-	byID map[raft.ServerID]raft.ServerAddress
+	byID map[raft.ServerID]sighting
 }
+
+// sighting is what a member said of itself, and what the configuration said then.
+type sighting struct{ said, configured raft.ServerAddress }
 
 func newAddressBook() *addressBook {
-	return &addressBook{byID: map[raft.ServerID]raft.ServerAddress{}}
+	return &addressBook{byID: map[raft.ServerID]sighting{}}
 }
 
-func (b *addressBook) note(peers []cluster.Status) {
+// note writes down what peers say, beside the present configuration.
+func (b *addressBook) note(peers []cluster.Status, servers []raft.Server) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, peer := range peers {
-		b.byID[peer.ServerID] = peer.TransportAddress
+		b.byID[peer.ServerID] = sighting{peer.TransportAddress, configuredAddress(servers, peer.ServerID)}
 	}
+}
+
+// follow forgets what was heard of members whose address in the configuration has
+// changed since: they moved again, and told the leader.
+func (b *addressBook) follow(servers []raft.Server) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id, seen := range b.byID {
+		if seen.configured != configuredAddress(servers, id) {
+			delete(b.byID, id)
+		}
+	}
+}
+
+func configuredAddress(servers []raft.Server, id raft.ServerID) raft.ServerAddress {
+	for _, server := range servers {
+		if server.ID == id {
+			return server.Address
+		}
+	}
+	return ""
 }
 
 // addressOf returns the address of a member, empty if it has not been heard of.
 func (b *addressBook) addressOf(id raft.ServerID) raft.ServerAddress {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return b.byID[id]
+	return b.byID[id].said
 }
 
 // keepMembership makes this node a member of its cluster, starting one if that
@@ -92,8 +118,9 @@ func (n *Node) stepMembership(ctx context.Context) (reason string, err error) {
 	if len(servers) == 0 {
 		return n.firstStart(ctx)
 	}
+	n.addresses.follow(servers)
 	if address, _ := n.replica.raft.LeaderWithID(); address == "" {
-		n.addresses.note(n.discover(ctx))
+		n.addresses.note(n.discover(ctx), servers)
 	}
 	for _, server := range servers {
 		if server.ID == n.replica.id {
@@ -127,7 +154,7 @@ func (n *Node) settle(ctx context.Context, self raft.Server) (reason string, err
 // firstStart decides how a node without state becomes a member.
 func (n *Node) firstStart(ctx context.Context) (reason string, err error) {
 	peers := n.discover(ctx)
-	n.addresses.note(peers)
+	n.addresses.note(peers, nil)
 	self := n.status()
 	decision := cluster.FirstStart{Self: self, InitialMasterNodes: n.config.Discovery.InitialMasterNodes, Peers: peers}.Decide()
 	switch {

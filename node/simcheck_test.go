@@ -116,31 +116,42 @@ func (s *sim) settle() {
 	defer cancel()
 	if _, err := s.leader().running().node.Propose(ctx, fsm.DeleteRole{Name: "nobody"}); err != nil {
 		s.problem("a healthy cluster does not accept a command: %v", err)
-		return
 	}
 	s.awaitReady()
-	var first bytes.Buffer
-	var firstAt uint64
-	for _, m := range s.members {
-		state := m.running().node.replica.state
-		var content bytes.Buffer
-		view, err := state.Snapshot()
-		if err != nil {
-			s.t.Fatal(err)
+	// What was on its way in the faults may still arrive, also between two looks.
+	s.eventually("all members have applied the same", func() bool {
+		first, firstAt := s.members[0].content()
+		same := true
+		for _, m := range s.members[1:] {
+			content, at := m.content()
+			if at != firstAt {
+				return false
+			}
+			same = same && bytes.Equal(first, content)
 		}
-		at := state.Applied()
-		if err := view.Persist(bufferSink{&content}); err != nil {
-			s.t.Fatal(err)
+		if !same {
+			s.problem("members differ in state at index %d", firstAt)
 		}
-		view.Release()
-		if first.Len() == 0 {
-			first, firstAt = content, at
-			continue
-		}
-		if at != firstAt || !bytes.Equal(first.Bytes(), content.Bytes()) {
-			s.problem("%s (applied %d) and %s (applied %d) differ in state", s.members[0].name, firstAt, m.name, at)
-		}
+		return true
+	})
+}
+
+// content returns the state of a member as a snapshot would have it, and the index
+// up to which it is applied.
+func (m *member) content() ([]byte, uint64) {
+	m.sim.t.Helper()
+	state := m.running().node.replica.state
+	view, err := state.Snapshot()
+	if err != nil {
+		m.sim.t.Fatal(err)
 	}
+	defer view.Release()
+	at := state.Applied()
+	var content bytes.Buffer
+	if err := view.Persist(bufferSink{&content}); err != nil {
+		m.sim.t.Fatal(err)
+	}
+	return content.Bytes(), at
 }
 
 // bufferSink is a snapshot sink in memory.

@@ -21,11 +21,14 @@ type Salt [16]byte
 // whose record is not replicated (the file realm).
 type Generation uint64
 
-// Username, RealmName and RoleName must not be mixed up.
+// Names that must not be mixed up have types of their own.
 type (
-	Username  string
+	// Username is a user's name in its realm.
+	Username string
+	// RealmName is the name of a realm in the chain.
 	RealmName string
-	RoleName  string
+	// RoleName is the name of a role, which may or may not be defined.
+	RoleName string
 )
 
 // The realms whose users live in the replicated state.

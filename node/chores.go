@@ -142,7 +142,7 @@ func (n *Node) collectExpired(ctx context.Context) error {
 func (n *Node) snapshotIfDue(ctx context.Context) error {
 	_, stateBytes := n.replica.state.Size()
 	since := n.replica.meter.logged.Load()
-	threshold := max(uint64(n.config.Raft.SnapshotThreshold), uint64(stateBytes))
+	threshold := uint64(max(n.config.Raft.SnapshotThreshold, int64(stateBytes))) //nolint:gosec // neither is negative
 	if since < threshold {
 		return nil
 	}

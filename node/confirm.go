@@ -132,56 +132,72 @@ func (c *confirmer) close() {
 	c.idle.Wait()
 }
 
+// hold puts the question to the voters and returns the answer of the leader that a
+// majority confirmed.
+func (c *confirmer) hold() (cluster.Confirmation, error) {
+	voters := c.electorate.voters()
+	h := &hearing{electorate: c.electorate, voters: voters, poll: newPoll(voters), replies: make(chan reply, len(voters))}
+	if h.poll.count(c.electorate.confirmSelf()) {
+		return h.poll.leader, nil
+	}
+	h.ask(h.poll.missing())
+	patience := time.NewTimer(hedgeDelay)
+	defer patience.Stop()
+	for h.open > 0 {
+		select {
+		case r := <-h.replies:
+			if h.hear(r) {
+				c.electorate.heard(h.poll.leader)
+				return h.poll.leader, nil
+			}
+		case <-patience.C:
+			if h.asked == len(voters) {
+				return cluster.Confirmation{}, errNoQuorum
+			}
+			h.ask(len(voters))
+			patience.Reset(roundTimeout)
+		}
+	}
+	return cluster.Confirmation{}, errNoQuorum
+}
+
+// hearing is a round under way.
+type hearing struct {
+	electorate electorate
+	voters     []voter
+	poll       *poll
+	replies    chan reply // room for all
+	asked      int        // voters before this one have been asked
+	open       int        // questions without a reply
+}
+
 // reply is what became of one question.
 type reply struct {
 	answer cluster.Confirmation
 	err    error
 }
 
-// hold puts the question to the voters and returns the answer of the leader that a
-// majority confirmed.
-func (c *confirmer) hold() (cluster.Confirmation, error) {
-	voters := c.electorate.voters()
-	poll := newPoll(voters)
-	if poll.count(c.electorate.confirmSelf()) {
-		return poll.leader, nil
-	}
-	replies := make(chan reply, len(voters))
-	asked, open := 0, 0
-	ask := func(n int) {
-		for ; asked < len(voters) && n > 0; asked++ {
-			if voters[asked].self {
-				continue
-			}
-			n--
-			open++
-			c.electorate.ask(voters[asked], func(answer cluster.Confirmation, err error) { replies <- reply{answer, err} })
+// ask puts the question to the next n voters, as far as there are any.
+func (h *hearing) ask(n int) {
+	for ; h.asked < len(h.voters) && n > 0; h.asked++ {
+		if h.voters[h.asked].self {
+			continue
 		}
+		n--
+		h.open++
+		h.electorate.ask(h.voters[h.asked], func(answer cluster.Confirmation, err error) { h.replies <- reply{answer, err} })
 	}
-	ask(poll.missing())
-	patience := time.NewTimer(hedgeDelay)
-	defer patience.Stop()
-	for open > 0 {
-		select {
-		case r := <-replies:
-			open--
-			if r.err != nil {
-				break
-			}
-			if poll.count(r.answer) {
-				c.electorate.heard(poll.leader)
-				return poll.leader, nil
-			}
-		case <-patience.C:
-			if asked == len(voters) {
-				return cluster.Confirmation{}, errNoQuorum
-			}
-			ask(len(voters))
-			patience.Reset(roundTimeout)
-		}
-		if open == 0 {
-			ask(len(voters))
-		}
+}
+
+// hear counts a reply and tells whether the proof is complete. When the voters
+// asked so far do not suffice, it asks the others.
+func (h *hearing) hear(r reply) (complete bool) {
+	h.open--
+	if r.err == nil && h.poll.count(r.answer) {
+		return true
 	}
-	return cluster.Confirmation{}, errNoQuorum
+	if h.open == 0 {
+		h.ask(len(h.voters))
+	}
+	return false
 }

@@ -22,12 +22,12 @@ func voterSet(ids ...raft.ServerID) (voters []voter, fingerprint uint64) {
 }
 
 func TestPollAcceptsOnlyAMajorityInOneTermWithItsLeader(t *testing.T) {
-	voters, print := voterSet("a", "b", "c")
+	voters, fingerprint := voterSet("a", "b", "c")
 	follower := func(id raft.ServerID, term uint64) cluster.Confirmation {
 		return cluster.Confirmation{ServerID: id, Term: term, Voter: true}
 	}
 	leader := func(id raft.ServerID, term, applied uint64) cluster.Confirmation {
-		return cluster.Confirmation{ServerID: id, Term: term, Voter: true, Leader: true, Applied: applied, Voters: print}
+		return cluster.Confirmation{ServerID: id, Term: term, Voter: true, Leader: true, Applied: applied, Voters: fingerprint}
 	}
 	otherVoters := leader("b", 3, 9)
 	otherVoters.Voters++
@@ -105,12 +105,12 @@ func (e *fakeElectorate) heard(cluster.Confirmation) {}
 
 func TestReadsThatArriveDuringARoundShareTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		voters, print := voterSet("self", "leader", "other")
+		voters, fingerprint := voterSet("self", "leader", "other")
 		e := &fakeElectorate{self: cluster.Confirmation{ServerID: "self", Term: 2, Voter: true}, list: voters}
 		e.list[0], e.list[1] = e.list[1], e.list[0]
 		e.answer = func(voter) (cluster.Confirmation, error) {
 			time.Sleep(time.Millisecond)
-			return cluster.Confirmation{ServerID: "leader", Term: 2, Voter: true, Leader: true, Applied: 5, Voters: print}, nil
+			return cluster.Confirmation{ServerID: "leader", Term: 2, Voter: true, Leader: true, Applied: 5, Voters: fingerprint}, nil
 		}
 		c := &confirmer{electorate: e}
 		var readers sync.WaitGroup
@@ -136,9 +136,9 @@ func TestReadsThatArriveDuringARoundShareTheNext(t *testing.T) {
 
 func TestARoundAsksTheOthersWhenTheFirstIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		voters, print := voterSet("leader", "slow", "fast")
+		voters, fingerprint := voterSet("leader", "slow", "fast")
 		e := &fakeElectorate{list: voters}
-		e.self = cluster.Confirmation{ServerID: "leader", Term: 2, Voter: true, Leader: true, Applied: 5, Voters: print}
+		e.self = cluster.Confirmation{ServerID: "leader", Term: 2, Voter: true, Leader: true, Applied: 5, Voters: fingerprint}
 		e.answer = func(v voter) (cluster.Confirmation, error) {
 			if v.id == "slow" {
 				time.Sleep(time.Second)
@@ -160,9 +160,9 @@ func TestARoundAsksTheOthersWhenTheFirstIsSlow(t *testing.T) {
 
 func TestWithoutAQuorumTheAnswerIsUnavailableAtTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		voters, print := voterSet("leader", "b", "c")
+		voters, fingerprint := voterSet("leader", "b", "c")
 		e := &fakeElectorate{list: voters}
-		e.self = cluster.Confirmation{ServerID: "leader", Term: 2, Voter: true, Leader: true, Applied: 5, Voters: print}
+		e.self = cluster.Confirmation{ServerID: "leader", Term: 2, Voter: true, Leader: true, Applied: 5, Voters: fingerprint}
 		e.answer = func(voter) (cluster.Confirmation, error) { return cluster.Confirmation{}, errors.New("unreachable") }
 		c := &confirmer{electorate: e}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -180,9 +180,9 @@ func TestWithoutAQuorumTheAnswerIsUnavailableAtTheDeadline(t *testing.T) {
 
 func TestAReadWaitsUntilTheLeadersIndexIsApplied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		voters, print := voterSet("leader", "b", "c")
+		voters, fingerprint := voterSet("leader", "b", "c")
 		e := &fakeElectorate{list: voters}
-		e.self = cluster.Confirmation{ServerID: "leader", Term: 2, Voter: true, Leader: true, Applied: 77, Voters: print}
+		e.self = cluster.Confirmation{ServerID: "leader", Term: 2, Voter: true, Leader: true, Applied: 77, Voters: fingerprint}
 		e.answer = func(v voter) (cluster.Confirmation, error) {
 			return cluster.Confirmation{ServerID: v.id, Term: 2, Voter: true}, nil
 		}

@@ -119,7 +119,7 @@ func writeSynced(path string, content []byte) error {
 		err = closeErr
 	}
 	if err != nil {
-		return err //nolint:wrapcheck // wrapped by the caller
+		return err
 	}
 	if err := os.Rename(temporary, path); err != nil {
 		return err //nolint:wrapcheck // wrapped by the caller

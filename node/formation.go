@@ -145,7 +145,7 @@ func (n *Node) settle(ctx context.Context, self raft.Server) (reason string, err
 		confirm, cancel := context.WithTimeout(ctx, statusTimeout)
 		defer cancel()
 		if err := n.confirmer.ConfirmRead(confirm); err != nil {
-			return "catching up with the leader before asking for a vote", nil //nolint:nilerr // the reason is the answer
+			return "catching up with the leader before asking for a vote", nil
 		}
 	}
 	return "", n.askToJoin(ctx, n.knownAddresses(), true)

@@ -46,7 +46,7 @@ func (m *meter) applied() position {
 	if newest := m.newest.Load(); newest != nil {
 		return *newest
 	}
-	return position{index: m.FSM.Applied()}
+	return position{index: m.Applied()}
 }
 
 // Restore implements raft.FSM.

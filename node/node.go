@@ -145,16 +145,16 @@ func (n *Node) openSecrets(context.Context) error {
 }
 
 // openReplica starts the log: stores, the port for peers, raft.
-func (n *Node) openReplica(context.Context) error {
+func (n *Node) openReplica(ctx context.Context) error {
 	stores, err := openStores(n.dir, n.config, n.log, n.fail)
 	if err != nil {
 		return err
 	}
 	n.onClose("stores", stores.close)
 
-	listener, err := net.Listen("tcp", n.config.Transport.BindAddress())
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", n.config.Transport.BindAddress())
 	if err != nil {
 		return fmt.Errorf("listen for peers (transport.host, transport.port): %w", err)
 	}
-	return n.openRaft(stores, listener)
+	return n.openRaft(stores, listener) //nolint:contextcheck // the service lasts until its Close
 }

@@ -39,7 +39,7 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 	n.onClose("service for peers", func() error {
 		err := service.Close()
 		n.serving.Wait() // here, where the last of the listeners is closed
-		return err       //nolint:wrapcheck // closeAll says what was closed
+		return err      
 	})
 	n.client, err = cluster.NewClient(cluster.ClientConfig{
 		ClusterName: n.config.ClusterName,
@@ -116,7 +116,7 @@ func (n *Node) openServices(context.Context) error {
 }
 
 // openHTTP starts to serve clients. Until this node is ready it answers 503.
-func (n *Node) openHTTP(context.Context) error {
+func (n *Node) openHTTP(ctx context.Context) error {
 	api, err := httpapi.New(httpapi.Config{
 		Tokens:         n.tokens,
 		Authenticator:  n.tokens,
@@ -133,7 +133,7 @@ func (n *Node) openHTTP(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("assemble the HTTP API: %w", err)
 	}
-	listener, err := net.Listen("tcp", n.config.HTTP.BindAddress())
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", n.config.HTTP.BindAddress())
 	if err != nil {
 		return fmt.Errorf("listen for clients (http.host, http.port): %w", err)
 	}
@@ -157,14 +157,16 @@ func (n *Node) openHTTP(context.Context) error {
 }
 
 // openBackground starts what goes on by itself.
-func (n *Node) openBackground(context.Context) error {
-	ctx, cancel := context.WithCancel(context.Background())
+func (n *Node) openBackground(ctx context.Context) error {
+	// The duties last until Close, not until Open's caller loses patience.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.onClose("background duties", func() error {
 		cancel()
 		n.background.Wait()
 		return nil
 	})
 	n.serving.Go(func() {
+		//nolint:contextcheck // the service lasts until its Close
 		if err := n.service.Serve(); err != nil && !errors.Is(err, cluster.ErrClosed) {
 			n.fail(fmt.Errorf("serve peers: %w", err))
 		}

@@ -283,7 +283,7 @@ func (p *proposer) attempt(batch []*proposal) error {
 	}
 	outcomes, err := p.log.append(ctx, commands)
 	if err != nil {
-		return err //nolint:wrapcheck // the appender of this package has said what it attempted
+		return err
 	}
 	for i, each := range batch {
 		each.finish(outcomes[i], nil)

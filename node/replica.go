@@ -218,7 +218,7 @@ func await(ctx context.Context, future raft.Future) error {
 	go func() { done <- future.Error() }()
 	select {
 	case err := <-done:
-		return err //nolint:wrapcheck // the callers say what they waited for
+		return err
 	case <-ctx.Done():
 		return fmt.Errorf("outcome unknown: %w", ctx.Err())
 	}

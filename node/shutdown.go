@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -127,9 +128,9 @@ func (n *Node) Close() error {
 
 func (n *Node) closeAll() error {
 	var problems []error
-	for i := len(n.closers) - 1; i >= 0; i-- {
-		if err := n.closers[i].do(); err != nil {
-			problems = append(problems, fmt.Errorf("close %s: %w", n.closers[i].what, err))
+	for _, c := range slices.Backward(n.closers) {
+		if err := c.do(); err != nil {
+			problems = append(problems, fmt.Errorf("close %s: %w", c.what, err))
 		}
 	}
 	return errors.Join(problems...)

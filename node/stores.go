@@ -99,7 +99,7 @@ func raftConfig(c *config.Config, id raft.ServerID, log hclog.Logger, notify cha
 	rc.ElectionTimeout = c.Raft.ElectionTimeout
 	rc.LeaderLeaseTimeout = c.Raft.HeartbeatTimeout / 2
 	rc.CommitTimeout = commitTimeout
-	rc.TrailingLogs = uint64(c.Raft.TrailingLogs)
+	rc.TrailingLogs = uint64(c.Raft.TrailingLogs) //nolint:gosec // validated to be positive
 	// Snapshots are taken by snapshotIfDue, not every so many entries.
 	rc.SnapshotThreshold = math.MaxUint64
 	rc.SnapshotInterval = time.Hour

@@ -77,7 +77,7 @@ func parseQuantity(text string, units []unit) (int64, error) {
 		if err != nil {
 			continue // "500m" before the s of "500ms", or no number at all
 		}
-		if number > uint64(math.MaxInt64/unit.size) {
+		if number > uint64(math.MaxInt64/unit.size) { //nolint:gosec // sizes are positive
 			return 0, errors.New("is too large")
 		}
 		return int64(number) * unit.size, nil

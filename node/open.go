@@ -39,7 +39,7 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 	n.onClose("service for peers", func() error {
 		err := service.Close()
 		n.serving.Wait() // here, where the last of the listeners is closed
-		return err      
+		return err
 	})
 	n.client, err = cluster.NewClient(cluster.ClientConfig{
 		ClusterName: n.config.ClusterName,
@@ -165,8 +165,7 @@ func (n *Node) openBackground(ctx context.Context) error {
 		n.background.Wait()
 		return nil
 	})
-	n.serving.Go(func() {
-		//nolint:contextcheck // the service lasts until its Close
+	n.serving.Go(func() { //nolint:contextcheck // the service lasts until its Close
 		if err := n.service.Serve(); err != nil && !errors.Is(err, cluster.ErrClosed) {
 			n.fail(fmt.Errorf("serve peers: %w", err))
 		}

@@ -80,9 +80,9 @@ func (x *codec) uint(v *uint64, limit uint64) {
 
 // millis codes a span or moment in milliseconds, at most limit. A negative one
 // is written as a huge number, which no reader accepts.
-func (x *codec) millis(v *int64, limit int64) {
+func (x *codec) millis(v *int64, limit uint64) {
 	n := uint64(*v) //nolint:gosec // negative becomes huge, see above
-	x.uint(&n, uint64(limit))
+	x.uint(&n, limit)
 	if x.reading {
 		*v = int64(n) //nolint:gosec // within the limit
 	}
@@ -126,9 +126,9 @@ func (x *codec) raw(v []byte) {
 
 // length codes the length of what follows, at most limit. When it returns more
 // than zero to a reader, that many bytes are there to be read.
-func (x *codec) length(n, limit int) int {
+func (x *codec) length(n int, limit uint64) int {
 	v := uint64(n) //nolint:gosec // a length
-	x.uint(&v, uint64(limit))
+	x.uint(&v, limit)
 	if x.reading && v > uint64(len(x.buf)) {
 		x.unreadable("truncated")
 	}
@@ -139,7 +139,7 @@ func (x *codec) length(n, limit int) int {
 }
 
 // text codes a string of at most limit bytes.
-func text[S ~string](x *codec, v *S, limit int) {
+func text[S ~string](x *codec, v *S, limit uint64) {
 	n := x.length(len(*v), limit)
 	if !x.reading {
 		x.buf = append(x.buf, *v...)
@@ -148,20 +148,20 @@ func text[S ~string](x *codec, v *S, limit int) {
 	*v = S(x.take(n))
 }
 
-// texts codes a list of strings. A list that was read is never nil.
-func texts[S ~string](x *codec, v *[]S, limit, textLimit int) {
-	n := x.length(len(*v), limit) // each takes a byte at least, so n is no more than what is there
+// texts codes a list of names. A list that was read is never nil.
+func texts[S ~string](x *codec, v *[]S) {
+	n := x.length(len(*v), MaxListLength) // each takes a byte at least, so n is no more than what is there
 	if x.reading {
 		*v = make([]S, n)
 	}
 	for i := range *v {
-		text(x, &(*v)[i], textLimit)
+		text(x, &(*v)[i], MaxNameBytes)
 	}
 }
 
-// blob codes bytes of at most limit. Empty is read as nil.
-func (x *codec) blob(v *[]byte, limit int) {
-	n := x.length(len(*v), limit)
+// document codes bytes of at most MaxDocumentBytes. Empty is read as nil.
+func (x *codec) document(v *[]byte) {
+	n := x.length(len(*v), MaxDocumentBytes)
 	switch {
 	case !x.reading:
 		x.buf = append(x.buf, *v...)
@@ -171,7 +171,7 @@ func (x *codec) blob(v *[]byte, limit int) {
 }
 
 // optionalText codes a string that may be absent (nil).
-func (x *codec) optionalText(v **string, limit int) {
+func (x *codec) optionalText(v **string) {
 	present := *v != nil
 	x.flag(&present)
 	if !present || x.err != nil {
@@ -180,7 +180,7 @@ func (x *codec) optionalText(v **string, limit int) {
 	if x.reading {
 		*v = new(string)
 	}
-	text(x, *v, limit)
+	text(x, *v, MaxTextBytes)
 }
 
 // digest codes a digest that must be there.
@@ -206,10 +206,10 @@ func (x *codec) principal(v *Principal) {
 
 func (x *codec) identity(v *Identity) {
 	x.principal(&v.Principal)
-	texts(x, &v.Roles, MaxListLength, MaxNameBytes)
-	x.optionalText(&v.FullName, MaxTextBytes)
-	x.optionalText(&v.Email, MaxTextBytes)
-	x.blob(&v.Metadata, MaxDocumentBytes)
+	texts(x, &v.Roles)
+	x.optionalText(&v.FullName)
+	x.optionalText(&v.Email)
+	x.document(&v.Metadata)
 }
 
 func (x *codec) header(v *Header) {

@@ -27,7 +27,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 func AppendEntry(dst []byte, at UnixMilli, commands [][]byte) []byte {
 	start := len(dst)
 	x := codec{buf: append(dst, entryFormat)}
-	x.millis((*int64)(&at), int64(MaxMoment))
+	x.millis((*int64)(&at), uint64(MaxMoment))
 	x.length(len(commands), MaxCommands)
 	for _, c := range commands {
 		x.length(len(c), MaxCommandBytes)
@@ -58,7 +58,7 @@ func DecodeEntry(b []byte) (Entry, error) {
 
 func decodeEntryBody(x *codec) (Entry, error) {
 	var e Entry
-	x.millis((*int64)(&e.At), int64(MaxMoment))
+	x.millis((*int64)(&e.At), uint64(MaxMoment))
 	n := x.length(0, MaxCommands)
 	x.require(n > 0, "no commands")
 	if x.err == nil {

@@ -155,7 +155,7 @@ func TestReasonsHaveWords(t *testing.T) {
 	seen := map[string]bool{}
 	for r := Done; r <= Expired; r++ {
 		text := r.String()
-		if seen[text] || text == (Reason(200)).String() {
+		if seen[text] || text == Reason(200).String() {
 			t.Errorf("reason %d: %q", r, text)
 		}
 		seen[text] = true

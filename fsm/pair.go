@@ -97,7 +97,7 @@ func (p *pair) dueBucket() uint32 {
 // moment reads 48 bits.
 func moment(b []byte) UnixMilli {
 	_ = b[5]
-	return UnixMilli(uint64(binary.LittleEndian.Uint32(b)) | uint64(binary.LittleEndian.Uint16(b[4:]))<<32)
+	return UnixMilli(binary.LittleEndian.Uint32(b)) | UnixMilli(binary.LittleEndian.Uint16(b[4:]))<<32
 }
 
 func putMoment(b []byte, at UnixMilli) {

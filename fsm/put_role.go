@@ -24,7 +24,7 @@ func (c PutRole) apply(s *State) Outcome {
 func (x *codec) role(v *Role) {
 	text(x, &v.Name, MaxNameBytes)
 	x.require(v.Name != "", "no role name")
-	texts(x, &v.Cluster, MaxListLength, MaxNameBytes)
-	texts(x, &v.RunAs, MaxListLength, MaxNameBytes)
-	x.blob(&v.Rest, MaxDocumentBytes)
+	texts(x, &v.Cluster)
+	texts(x, &v.RunAs)
+	x.document(&v.Rest)
 }

@@ -21,10 +21,10 @@ func (c PutUser) code(x *codec) Command {
 	text(x, &c.Username, MaxNameBytes)
 	x.require(c.Username != "", "no username")
 	text(x, &c.Verifier, MaxVerifierBytes)
-	texts(x, &c.Roles, MaxListLength, MaxNameBytes)
-	x.optionalText(&c.FullName, MaxTextBytes)
-	x.optionalText(&c.Email, MaxTextBytes)
-	x.blob(&c.Metadata, MaxDocumentBytes)
+	texts(x, &c.Roles)
+	x.optionalText(&c.FullName)
+	x.optionalText(&c.Email)
+	x.document(&c.Metadata)
 	x.flag(&c.Enabled)
 	return c
 }

@@ -73,6 +73,8 @@ func (s *State) readItem(x *codec, section section, sum *summary) {
 		if b := x.take(len(answer{})); b != nil {
 			s.operations.answers.push(answer(b))
 		}
+	case sectionEnd:
+		fallthrough // not an item
 	default:
 		x.unreadable("no such section")
 	}

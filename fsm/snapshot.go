@@ -36,7 +36,7 @@ type summary struct {
 }
 
 func (v *summary) code(x *codec) {
-	x.millis((*int64)(&v.now), int64(MaxMoment))
+	x.millis((*int64)(&v.now), uint64(MaxMoment))
 	x.uint(&v.applied, 1<<64-1)
 	x.raw(v.clusterID[:])
 	x.raw(v.keyCheck[:])
@@ -151,7 +151,7 @@ func writeTable[T any](w *frameWriter, s section, pages []*[pageSlots]T, used fu
 		}
 		for slot := range page {
 			if v := &page[slot]; used(v) {
-				r := ref(n*pageSlots + slot + 1)
+				r := slotRef(n, slot)
 				w.item(s, func(x *codec) {
 					x.ref(&r)
 					code(v, x)
@@ -231,10 +231,10 @@ func codeUser(v **User, x *codec) {
 	u := *v
 	x.replicatedUser(&u.Realm, &u.Username)
 	text(x, &u.Verifier, MaxVerifierBytes)
-	texts(x, &u.Roles, MaxListLength, MaxNameBytes)
-	x.optionalText(&u.FullName, MaxTextBytes)
-	x.optionalText(&u.Email, MaxTextBytes)
-	x.blob(&u.Metadata, MaxDocumentBytes)
+	texts(x, &u.Roles)
+	x.optionalText(&u.FullName)
+	x.optionalText(&u.Email)
+	x.document(&u.Metadata)
 	x.flag(&u.Enabled)
 	x.uint((*uint64)(&u.Generation), 1<<64-1)
 }

@@ -39,6 +39,9 @@ type pageMeta struct {
 	used       [pageSlots / 64]uint64 // a bit for each slot
 }
 
+// slotRef names a slot of page n.
+func slotRef(n, slot int) ref { return ref(n*pageSlots + slot + 1) } //nolint:gosec // at most maxPages
+
 // at returns the slot for reading. It stays valid until the table is changed.
 func (t *table[T]) at(r ref) *T {
 	return &t.pages[(r-1)/pageSlots][(r-1)%pageSlots]
@@ -63,7 +66,7 @@ func (t *table[T]) add(v T) ref {
 	meta := &t.meta[n]
 	for w, word := range meta.used {
 		if free := ^word; free != 0 {
-			r := ref(n*pageSlots + w*64 + bits.TrailingZeros64(free) + 1)
+			r := slotRef(n, w*64+bits.TrailingZeros64(free))
 			t.occupy(r)
 			*t.edit(r) = v
 			return r
@@ -156,7 +159,7 @@ func (t *table[T]) all(visit func(ref, *T) bool) {
 			continue
 		}
 		for slot := range page {
-			r := ref(n*pageSlots + slot + 1)
+			r := slotRef(n, slot)
 			if t.has(r) && !visit(r, &page[slot]) {
 				return
 			}

@@ -79,7 +79,7 @@ type e2eLoad struct {
 type e2eWorker struct {
 	load   *e2eLoad
 	tokens []*e2eToken
-	done   [4]int // acknowledged: issued, authenticated, refreshed, invalidated
+	done   [4]atomic.Int64 // acknowledged: issued, authenticated, refreshed, invalidated
 }
 
 // e2eToken is a pair and what was acknowledged about it.
@@ -131,13 +131,34 @@ func (l *e2eLoad) healthy(t *testing.T) {
 	}
 }
 
-func (l *e2eLoad) String() string {
-	var sum [4]int
+// goesOn waits until the load has got so many answers more.
+func (l *e2eLoad) goesOn(t *testing.T, answers int64) {
+	t.Helper()
+	total := func() int64 {
+		sum := l.acknowledged()
+		return sum[0] + sum[1] + sum[2] + sum[3]
+	}
+	before := total()
+	until(t, "the load goes on", func() error {
+		l.healthy(t)
+		if now := total(); now < before+answers {
+			return fmt.Errorf("%d answers", now-before)
+		}
+		return nil
+	})
+}
+
+func (l *e2eLoad) acknowledged() (sum [4]int64) {
 	for _, w := range l.workers {
-		for i, n := range w.done {
-			sum[i] += n
+		for i := range sum {
+			sum[i] += w.done[i].Load()
 		}
 	}
+	return sum
+}
+
+func (l *e2eLoad) String() string {
+	sum := l.acknowledged()
 	return fmt.Sprintf("%d issued, %d authenticated, %d refreshed, %d invalidated", sum[0], sum[1], sum[2], sum[3])
 }
 
@@ -177,7 +198,7 @@ func (w *e2eWorker) issue() error {
 		return err
 	}
 	w.tokens = append(w.tokens, &e2eToken{e2ePair: pair})
-	w.done[0]++
+	w.done[0].Add(1)
 	return nil
 }
 
@@ -186,7 +207,7 @@ func (w *e2eWorker) authenticate(token *e2eToken) error {
 	if err != nil {
 		return err
 	}
-	w.done[1]++
+	w.done[1].Add(1)
 	return token.mustBe(answer)
 }
 
@@ -212,7 +233,7 @@ func (w *e2eWorker) refresh(token *e2eToken) error {
 	}
 	token.refreshed = true
 	w.tokens = append(w.tokens, &e2eToken{e2ePair: pair})
-	w.done[2]++
+	w.done[2].Add(1)
 	return nil
 }
 
@@ -228,7 +249,7 @@ func (w *e2eWorker) invalidate(token *e2eToken) error {
 		return err
 	}
 	token.dead = true
-	w.done[3]++
+	w.done[3].Add(1)
 	return nil
 }
 

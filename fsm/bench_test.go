@@ -209,6 +209,23 @@ func BenchmarkLookup(b *testing.B) {
 	})
 }
 
+// BenchmarkYardstick is one read at a random place, which depends on the one before
+// it, in as much memory as the pairs take: what the machine allows at this moment.
+// A look-up needs two of them, in the index and in the record.
+func BenchmarkYardstick(b *testing.B) {
+	const line = 16 // uint32s
+	lines := setting(b, "JETON_BENCH_PAIRS", 100_000) * pairSize / 64
+	order := rand.Perm(lines)
+	memory := make([]uint32, lines*line)
+	for i, at := range order {
+		memory[at*line] = uint32(order[(i+1)%lines] * line)
+	}
+	at := uint32(0)
+	for b.Loop() {
+		at = memory[at]
+	}
+}
+
 // BenchmarkApply measures entries of 64 commands, decoding included, per command.
 func BenchmarkApply(b *testing.B) {
 	w := benchWorld(b)

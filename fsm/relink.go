@@ -89,8 +89,8 @@ func (h *holders) relinkHeld(x *codec) {
 // relinkRecords indexes the pairs, counts their holders' uses, finds the newest of
 // each owner and checks each pair's neighbours in the chains of owners and families.
 func (p *pairs) relinkRecords(x *codec) {
-	p.access.reserve(p.records.used)
-	p.refresh.reserve(p.records.used)
+	access := p.access.load(p.records.used, func(a, b ref) bool { return p.at(a).access() == p.at(b).access() })
+	refresh := p.refresh.load(p.records.used, func(a, b ref) bool { return p.at(a).refresh() == p.at(b).refresh() })
 	owned, families := 0, 0
 	p.records.all(func(r ref, v *pair) bool {
 		x.require(p.holders.held.has(v.holder()) && v.flags()&^knownFlags == 0, "holder or flags of a pair")
@@ -104,33 +104,16 @@ func (p *pairs) relinkRecords(x *codec) {
 		owned += p.begins(r, linkOlder, linkNewer)
 		families += p.begins(r, linkPredecessor, linkSuccessor)
 		x.require(max(owned, families) <= p.records.used, "chains that meet")
-		x.require(p.indexAgain(r, v), "digest twice")
+		x.require(access.add(r) && (!v.hasRefresh() || refresh.add(r)), "digest twice")
 		p.holders.held.edit(v.holder()).pairs++
 		if v.linked(linkNewer) == 0 {
 			x.require(p.holders.prepend(v.holder(), r) == 0, "two chains of one owner")
 		}
 		return x.err == nil
 	})
+	x.require(x.err != nil || access.flush() && refresh.flush(), "digest twice")
 	x.require(x.err != nil || owned == p.records.used, "ring of an owner's pairs")
 	x.require(x.err != nil || families == p.records.used, "ring of a family")
-}
-
-// indexAgain indexes a pair, unless one of its digests is known.
-func (p *pairs) indexAgain(r ref, v *pair) bool {
-	hash := p.hash(v.access())
-	if _, known := p.access.find(hash, func(r ref) bool { return p.at(r).access() == v.access() }); known {
-		return false
-	}
-	p.access.add(hash, r)
-	if !v.hasRefresh() {
-		return true
-	}
-	hash = p.hash(v.refresh())
-	if _, known := p.refresh.find(hash, func(r ref) bool { return p.at(r).refresh() == v.refresh() }); known {
-		return false
-	}
-	p.refresh.add(hash, r)
-	return true
 }
 
 // ordered tells whether the neighbours of a pair in a chain know it as theirs, fit
@@ -204,20 +187,19 @@ func (p *pairs) checkDue(x *codec) {
 
 // relink indexes the operations and checks that the answers belong to them.
 func (o *operations) relink(x *codec, now UnixMilli) {
-	o.index.reserve(o.done.len())
+	index := o.index.load(o.done.len(), func(a, b ref) bool { return o.at(a).id() == o.at(b).id() })
 	next := o.answers.start
 	var last UnixMilli
 	for n := o.done.start; n < o.done.end && x.err == nil; n++ {
 		op := o.done.at(n)
-		_, known := o.find(op.id())
-		x.require(!known && op.id() != OperationID{}, "operation twice")
+		x.require(op.id() != OperationID{} && index.add(ref(n)), "operation twice") //nolint:gosec // the low half is meant
 		x.require(last <= op.time() && op.time() <= now, "order of operations")
 		last = op.time()
-		o.index.add(o.hash(op.id()), ref(n)) //nolint:gosec // the low half is meant
 		if op.answered() {
 			x.require(next < o.answers.end && o.answers.at(next).number() == n, "operation without answer")
 			next++
 		}
 	}
+	x.require(x.err != nil || index.flush(), "operation twice")
 	x.require(next == o.answers.end, "answer without operation")
 }

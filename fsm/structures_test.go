@@ -236,22 +236,33 @@ func TestIndexIsFull(t *testing.T) {
 	}
 }
 
-func TestIndexReserve(t *testing.T) {
+func TestIndexLoad(t *testing.T) {
 	t.Parallel()
 	mix := func(v uint64) uint64 { v *= 0x9e3779b97f4a7c15; return (v ^ v>>32) * 0xd6e8feb86659fd93 }
 	h := newHashed(mix)
 	const n = 50_000
-	h.reserve(n)
-	segments := len(h.directory)
 	for v := range uint64(n) {
 		h.values = append(h.values, v)
-		h.add(mix(v), ref(v))
+	}
+	l := h.load(n, func(a, b ref) bool { return h.values[a] == h.values[b] })
+	segments := len(h.directory)
+	for v := range ref(n) {
+		l.add(v)
+	}
+	if !l.flush() {
+		t.Fatal("something twice")
 	}
 	if len(h.directory) != segments {
 		t.Errorf("grew from %d to %d segments", segments, len(h.directory))
 	}
-	if !h.has(n-1, mix) || h.has(n, mix) {
-		t.Error("has")
+	for v := range uint64(n) {
+		if !h.has(v, mix) {
+			t.Fatalf("%d is missing", v)
+		}
+	}
+	h.values = append(h.values, 7)
+	if l.add(n); l.flush() || h.used != n {
+		t.Error("added twice")
 	}
 }
 

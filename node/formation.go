@@ -50,16 +50,21 @@ func (b *addressBook) note(peers []cluster.Status, servers []raft.Server) {
 	}
 }
 
-// follow forgets what was heard of members whose address in the configuration has
-// changed since: they moved again, and told the leader.
+// follow takes over the configuration, but for the members of whom something else
+// was heard while it said the same: what it says anew is newer, for a member that
+// moves tells the leader.
 func (b *addressBook) follow(servers []raft.Server) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for id, seen := range b.byID {
-		if seen.configured != configuredAddress(servers, id) {
-			delete(b.byID, id)
+	followed := make(map[raft.ServerID]sighting, len(servers))
+	for _, server := range servers {
+		seen := b.byID[server.ID]
+		if seen.configured != server.Address {
+			seen = sighting{said: server.Address, configured: server.Address}
 		}
+		followed[server.ID] = seen
 	}
+	b.byID = followed
 }
 
 func configuredAddress(servers []raft.Server, id raft.ServerID) raft.ServerAddress {

@@ -28,11 +28,13 @@ func TestAddressBookGivesWayToANewerConfiguration(t *testing.T) {
 	says("a:9300", nil) // before there was a cluster
 	want("at the first start", "a:9300")
 	book.follow(configured("a:9300"))
-	want("in the configuration", "")
+	want("in the configuration", "a:9300")
 
 	says("b:9300", configured("a:9300")) // no leader was known
 	book.follow(configured("a:9300"))
 	want("moved, and the configuration does not know", "b:9300")
 	book.follow(configured("c:9300"))
-	want("moved again, and the configuration knows", "")
+	want("moved again, and the configuration knows", "c:9300")
+	book.follow(nil)
+	want("no longer a member", "")
 }

@@ -19,7 +19,7 @@ const (
 	UnknownUser       Reason = 8  // SetPassword, SetEnabled: no such user
 	PasswordRequired  Reason = 9  // PutUser without verifier for a new user
 	AlreadySet        Reason = 10 // SetPassword with OnlyIfUnset; Initialize on an initialized cluster
-	Expired           Reason = 11 // the operation's place in the memory of operations is gone; see OperationMemory
+	Expired           Reason = 11 // kept for operations known to be older than OperationMemory; no rule answers it now
 )
 
 // Outcome is the state machine's answer to one command. Repeating the command

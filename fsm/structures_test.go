@@ -339,6 +339,31 @@ func TestOperationNumbersBeyond32Bits(t *testing.T) {
 	}
 }
 
+func TestSaltOfConsumption(t *testing.T) {
+	t.Parallel()
+	o := newState().operations
+	for i := range byte(4) {
+		o.consume(ref(i+1), Salt{i + 1})
+		o.remember(OperationID{i, 1}, start+UnixMilli(i/2), Outcome{Salt: Salt{i + 1}})
+	}
+	for _, c := range []struct {
+		pair ref
+		at   UnixMilli
+		want Salt
+	}{
+		{1, start, Salt{1}},
+		{2, start, Salt{2}},
+		{4, start + 1, Salt{4}},
+		{3, start, Salt{}},     // of another moment
+		{4, start + 2, Salt{}}, // of a later moment
+		{9, start, Salt{}},
+	} {
+		if got, ok := o.salt(c.pair, c.at); got != c.want || ok != (c.want != Salt{}) {
+			t.Errorf("pair %d at %d: want %v, got %v", c.pair, c.at-start, c.want, got)
+		}
+	}
+}
+
 func TestPairRecord(t *testing.T) {
 	t.Parallel()
 	n := newPair{

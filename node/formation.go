@@ -161,7 +161,11 @@ func (n *Node) firstStart(ctx context.Context) (reason string, err error) {
 	peers := n.discover(ctx)
 	n.addresses.note(peers, nil)
 	self := n.status()
-	decision := cluster.FirstStart{Self: self, InitialMasterNodes: n.config.Discovery.InitialMasterNodes, Peers: peers}.Decide()
+	initial := n.config.Discovery.InitialMasterNodes
+	if n.config.Discovery.SingleNode {
+		initial, peers = []string{n.config.NodeName}, nil
+	}
+	decision := cluster.FirstStart{Self: self, InitialMasterNodes: initial, Peers: peers}.Decide()
 	switch {
 	case len(decision.Bootstrap) > 0:
 		n.log.Info("bootstrapping", "reason", decision.Reason)

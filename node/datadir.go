@@ -70,7 +70,7 @@ func (d *dataDir) file(name string) string { return filepath.Join(d.path, name) 
 func (d *dataDir) loadIdentity(clusterName, nodeName string) error {
 	raw, err := os.ReadFile(d.file(identityFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Stat(d.file(logFile)); err == nil {
+		if info, err := os.Stat(d.file(logFile)); err == nil && info.Size() > 0 {
 			return fmt.Errorf("path.data [%s] holds a log but no %s: restore the file, or start with an empty folder to join as a new node", d.path, identityFile)
 		}
 		return d.makeIdentity(clusterName, nodeName)
@@ -85,9 +85,34 @@ func (d *dataDir) loadIdentity(clusterName, nodeName string) error {
 		return fmt.Errorf("path.data [%s] belongs to cluster [%s], but cluster.name is [%s]", d.path, d.identity.ClusterName, clusterName)
 	}
 	d.identity.NodeName = nodeName
+	return d.checkLog()
+}
+
+// checkLog refuses a folder whose log is gone. Others could replace its entries,
+// but nobody its votes, and a member that votes twice can make two leaders.
+func (d *dataDir) checkLog() error {
+	info, err := os.Stat(d.file(logFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("path.data [%s] belongs to a member, but its log %s is missing: restore the file, or start with an empty folder to join as a new node", d.path, logFile)
+	case err != nil:
+		return fmt.Errorf("look for the log: %w", err)
+	case info.Size() > 0:
+		return nil
+	}
+	// Empty as it was made: no harm, unless it was in use.
+	taken, err := filepath.Glob(d.file(filepath.Join("snapshots", "*")))
+	if err != nil {
+		return fmt.Errorf("look for snapshots: %w", err)
+	}
+	if len(taken) > 0 {
+		return fmt.Errorf("path.data [%s] belongs to a member, but its log %s is empty: restore the file, or start with an empty folder to join as a new node", d.path, logFile)
+	}
 	return nil
 }
 
+// makeIdentity makes the log, empty, before the identity: from then on a log that
+// is missing was lost.
 func (d *dataDir) makeIdentity(clusterName, nodeName string) error {
 	id, err := uuid.NewRandom()
 	if err != nil {
@@ -97,6 +122,13 @@ func (d *dataDir) makeIdentity(clusterName, nodeName string) error {
 	raw, err := json.MarshalIndent(d.identity, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode identity of the node: %w", err)
+	}
+	log, err := os.OpenFile(d.file(logFile), os.O_CREATE|os.O_RDWR, fileMode)
+	if err != nil {
+		return fmt.Errorf("create the log: %w", err)
+	}
+	if err := log.Close(); err != nil {
+		return fmt.Errorf("create the log: %w", err)
 	}
 	if err := writeSynced(d.file(identityFile), append(raw, '\n')); err != nil {
 		return fmt.Errorf("write identity of the node: %w", err)

@@ -138,7 +138,7 @@ func (n *Node) openHTTP(ctx context.Context) error {
 		return fmt.Errorf("listen for clients (http.host, http.port): %w", err)
 	}
 	complaints := n.log.Named("http").StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})
-	n.http = httpapi.HTTPServer(api.Handler(), n.config.RequestTimeout, complaints)
+	n.http = httpapi.HTTPServer(n.retiring(api.Handler()), n.config.RequestTimeout, complaints)
 	if n.httpTLS != nil {
 		n.http.TLSConfig = n.httpTLS.HTTPServer()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 )
@@ -87,8 +88,20 @@ func (n *Node) awaitLeader(ctx context.Context) {
 	}
 }
 
-// drainHTTP lets requests in progress finish. Connections that stay open are told
-// to close with their next answer, so that none is cut under a client.
+// retiring has every answer after the readiness went off close its connection.
+// net/http drops, without an answer, a request that comes after its Shutdown, so no
+// connection should be in use by then.
+func (n *Node) retiring(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n.draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// drainHTTP lets requests in progress finish and closes the connections that have
+// none.
 func (n *Node) drainHTTP(ctx context.Context) error {
 	n.http.SetKeepAlivesEnabled(false)
 	ctx, cancel := context.WithTimeout(ctx, n.config.Shutdown.Drain)

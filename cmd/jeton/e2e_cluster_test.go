@@ -26,9 +26,17 @@ import (
 
 // The end-to-end tests tell stories about clusters of real processes. They know
 // them as users do: by commands, files of `jeton dev`, HTTP over TLS, signals
-// and logs.
+// and logs. Longer runs than CI's:
+//
+//	JETON_E2E_BURSTS  bursts of 64 refreshes of one token (50)
+//	JETON_E2E_KILLS   leaders killed, for each story (3)
+//	JETON_E2E_ROUNDS  lives of pairs (400) and of users (100)
+//	JETON_E2E_PAUSES  times that each node is paused (2)
+//	JETON_E2E_ROLLS   times that each node is ended by SIGTERM (1)
 
 const (
+	// readyPromise is how long a cluster may take to be ready.
+	readyPromise = 15 * time.Second
 	// e2ePatience bounds every single wait; nothing good takes so long.
 	e2ePatience = 45 * time.Second
 	e2eInterval = 10 * time.Millisecond
@@ -83,7 +91,11 @@ func startDev(t *testing.T, settings string) *e2eCluster {
 		_, err := os.Stat(filepath.Join(dir, "dev.env"))
 		return err
 	})
-	t.Logf("%.1f s from start to ready", time.Since(began).Seconds())
+	took := time.Since(began)
+	t.Logf("%.1f s from start to ready", took.Seconds())
+	if took > readyPromise {
+		t.Errorf("ready only after %v, not %v", took, readyPromise)
+	}
 	c := openDev(t, dir)
 	c.dev = dev
 	t.Cleanup(func() { c.tellLogs(t) })

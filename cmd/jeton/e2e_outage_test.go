@@ -198,14 +198,14 @@ func TestE2ENoQuorum(t *testing.T) {
 		must(t, err)
 
 		bringBack(t, c.others(survivor)...)
-		must(t, c.allNodes(func(n *e2eNode) error {
-			_, issue := n.token(c.elastic, asPassword("elastic", c.password))
-			return errors.Join(n.accepts(c.elastic), n.refuses(bearer(dead.Access)), issue)
-		}))
-		until(t, survivor.Name+" is ready", func() error {
-			_, err := survivor.want(http.StatusOK, http.MethodGet, "/readyz", "", "")
-			return err
-		})
+		for _, n := range c.nodes {
+			until(t, n.Name+" works again", func() error {
+				_, issue := n.token(c.elastic, asPassword("elastic", c.password))
+				_, ready := n.want(http.StatusOK, http.MethodGet, "/readyz", "", "")
+				return errors.Join(issue, ready)
+			})
+			must(t, errors.Join(n.accepts(c.elastic), n.refuses(bearer(dead.Access))))
+		}
 	}
 }
 

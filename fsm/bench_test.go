@@ -138,12 +138,12 @@ func heap() uint64 {
 // structure counts the bytes of tables and indexes, with what they hold in reserve.
 func (w *world) structure() (n int) {
 	p := w.fsm.state.pairs
-	n = len(p.records.pages) * (pageSlots*pairSize + 8 + 40)
+	n = len(p.records.pages) * (pageSlots*pairSize + 8 + 72)
 	for _, ix := range []*index{&p.access, &p.refresh} {
 		n += 8 * len(ix.directory)
 		for i, s := range ix.directory {
 			if i == 0 || ix.directory[i-1] != s {
-				n += 5*s.size + 64
+				n += 5*s.size() + 32
 			}
 		}
 	}

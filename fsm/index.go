@@ -16,11 +16,11 @@ type index struct {
 	used      int
 }
 
+// segment is 32 bytes, so that those of a large index stay in a processor's cache.
 type segment struct {
-	depth  uint8 // how many bits of the hash all its refs share
-	size   int   // slots
-	used   int
 	groups []group
+	used   uint32
+	depth  uint8 // how many bits of the hash all its refs share
 }
 
 // group is eight slots that are mostly in one cache line.
@@ -58,7 +58,7 @@ func (ix *index) reserve(n int) {
 }
 
 func newSegment(depth uint8, size int) *segment {
-	return &segment{depth: depth, size: size, groups: make([]group, size/groupSlots)}
+	return &segment{depth: depth, groups: make([]group, size/groupSlots)}
 }
 
 func (ix *index) segment(h uint64) *segment {
@@ -67,13 +67,19 @@ func (ix *index) segment(h uint64) *segment {
 
 func tagOf(h uint64) uint8 { return max(1, uint8(h>>32)) } //nolint:gosec // a byte of it
 
+// size is the number of slots.
+func (s *segment) size() int { return len(s.groups) * groupSlots }
+
+// full tells whether one more ref is too much.
+func (s *segment) full() bool { return int(s.used)+1 > s.size()*loadLimit/loadOf }
+
 // home is where the search for h begins.
 func (s *segment) home(h uint64) int {
-	return int(h & (1<<32 - 1) * uint64(s.size) >> 32) //nolint:gosec // less than the size
+	return int(h & (1<<32 - 1) * uint64(s.size()) >> 32) //nolint:gosec // less than the size
 }
 
 func (s *segment) next(i int) int {
-	if i++; i == s.size {
+	if i++; i == s.size() {
 		return 0
 	}
 	return i
@@ -92,7 +98,7 @@ func (s *segment) set(i int, tag uint8, r ref) {
 
 // all calls visit with the ref in each slot in use.
 func (s *segment) all(visit func(ref)) {
-	for i := range s.size {
+	for i := range s.size() {
 		if tag, r := s.at(i); tag != 0 {
 			visit(r)
 		}
@@ -116,7 +122,7 @@ func (ix *index) find(h uint64, is func(ref) bool) (ref, bool) {
 // add adds a ref that is not there.
 func (ix *index) add(h uint64, r ref) {
 	s := ix.segment(h)
-	for s.used+1 > s.size*loadLimit/loadOf {
+	for s.full() {
 		ix.grow(h, s)
 		s = ix.segment(h)
 	}
@@ -148,8 +154,8 @@ func (ix *index) remove(h uint64, r ref) {
 
 // shrink gives memory back when most of it is unused.
 func (s *segment) shrink(hash func(ref) uint64) {
-	if s.size > smallSegment && s.used < s.size/4 {
-		s.resize(nextSize(s.used), hash)
+	if s.size() > smallSegment && int(s.used) < s.size()/4 {
+		s.resize(nextSize(int(s.used)), hash)
 	}
 }
 
@@ -171,15 +177,15 @@ func (s *segment) close(i int, hash func(ref) uint64) {
 // distance is how far a search goes from slot i to slot j.
 func (s *segment) distance(i, j int) int {
 	if j < i {
-		j += s.size
+		j += s.size()
 	}
 	return j - i
 }
 
 // grow makes room in s, to which h belongs.
 func (ix *index) grow(h uint64, s *segment) {
-	if s.size < maxSegment || s.depth == maxDepth {
-		s.resize(nextSize(s.used+1), ix.hash)
+	if s.size() < maxSegment || s.depth == maxDepth {
+		s.resize(nextSize(int(s.used)+1), ix.hash)
 		return
 	}
 	if s.depth == ix.depth {
@@ -217,13 +223,13 @@ func (ix *index) double() {
 
 // split divides s by the next bit of the hash.
 func (ix *index) split(h uint64, s *segment) {
-	size := nextSize(s.used / 2)
+	size := nextSize(int(s.used) / 2)
 	halves := [2]*segment{newSegment(s.depth+1, size), newSegment(s.depth+1, size)}
 	s.all(func(r ref) {
 		hash := ix.hash(r)
 		half := halves[hash>>(63-s.depth)&1]
-		if half.used+1 > half.size*loadLimit/loadOf { // an uneven split
-			half.resize(nextSize(half.used+1), ix.hash)
+		if half.full() { // an uneven split
+			half.resize(nextSize(int(half.used)+1), ix.hash)
 		}
 		half.put(hash, r)
 	})

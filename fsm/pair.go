@@ -4,7 +4,7 @@ import "encoding/binary"
 
 // pair is the record of an access token and its refresh token: 96 bytes without a
 // pointer, little endian whatever the machine, the same in memory and in a
-// snapshot. 256 of them are exactly one of the allocator's sizes.
+// snapshot. A page of them wastes nothing of what the allocator hands out.
 //
 //	 0  digest of the access token, never zero (24)
 //	24  digest of the refresh token, zero if there is none (24)

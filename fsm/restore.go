@@ -56,7 +56,7 @@ func (s *State) readItem(x *codec, section section, sum *summary) {
 	case sectionHolders:
 		readSlot(x, &h.held, (*holder).code)
 	case sectionPairs:
-		s.pairs.readPage(x)
+		s.pairs.readRun(x)
 	case sectionDue:
 		if b := x.take(bucketSize); b != nil {
 			s.pairs.due = append(s.pairs.due, bucket{binary.LittleEndian.Uint32(b), ref(binary.LittleEndian.Uint32(b[4:]))})
@@ -88,23 +88,20 @@ func readSlot[T any](x *codec, t *table[T], code func(*T, *codec)) {
 	x.require(x.err != nil || t.place(r, v), "slot out of range or used twice")
 }
 
-func (p *pairs) readPage(x *codec) {
-	head := x.take(pageHead)
+func (p *pairs) readRun(x *codec) {
+	head := x.take(runHead)
 	if head == nil {
 		return
 	}
-	n, bits := binary.LittleEndian.Uint32(head), head[4:]
-	x.require(n < maxPages, "page out of range")
-	for slot := range ref(pageSlots) {
-		if bits[slot/8]&(1<<(slot%8)) == 0 {
-			continue
-		}
+	first, n := ref(binary.LittleEndian.Uint32(head)), ref(binary.LittleEndian.Uint32(head[4:]))
+	x.require(first <= maxPages*pageSlots && n > 0 && n <= maxFrame, "run of pairs")
+	for i := range n {
 		b := x.take(pairSize)
 		if b == nil {
 			return
 		}
 		record := pair(b)
-		x.require(record.used() && p.records.place(ref(n)*pageSlots+slot+1, record), "pair without digest or in a used slot")
+		x.require(record.used() && p.records.place(first+i, record), "pair without digest or in a used slot")
 	}
 }
 

@@ -119,7 +119,7 @@ func (v *view) write(to io.Writer) error {
 	writeTable(w, sectionHolders, v.held, (*holder).used, (*holder).code)
 	for n, page := range v.records {
 		if page != nil {
-			w.done(appendPage(w.room(sectionPairs, pageHead+pageSlots*pairSize), n, page))
+			w.pairs(n, page)
 		}
 	}
 	for _, b := range v.due {
@@ -161,21 +161,28 @@ func writeTable[T any](w *frameWriter, s section, pages []*[pageSlots]T, used fu
 	}
 }
 
-// pageHead is a page's number (4) and a bit for each used slot (32). The used
-// slots follow.
-const pageHead = 4 + pageSlots/8
+// runHead is the ref of the first pair of a run (4) and their number (4). The pairs
+// follow, which are in consecutive slots.
+const runHead = 8
 
-func appendPage(b []byte, n int, page *[pageSlots]pair) []byte {
-	b = binary.LittleEndian.AppendUint32(b, uint32(n)) //nolint:gosec // less than maxPages
-	bits := len(b)
-	b = append(b, make([]byte, pageSlots/8)...)
-	for slot := range page {
-		if p := &page[slot]; p.used() {
-			b[bits+slot/8] |= 1 << (slot % 8)
-			b = append(b, p[:]...)
+// pairs writes a page: as one run if it is full.
+func (w *frameWriter) pairs(n int, page *[pageSlots]pair) {
+	for slot := 0; slot < pageSlots; slot++ {
+		first := slot
+		for slot < pageSlots && page[slot].used() {
+			slot++
 		}
+		if slot == first {
+			continue
+		}
+		b := w.room(sectionPairs, runHead+(slot-first)*pairSize)
+		b = binary.LittleEndian.AppendUint32(b, uint32(slotRef(n, first)))
+		b = binary.LittleEndian.AppendUint32(b, uint32(slot-first)) //nolint:gosec // at most pageSlots
+		for i := first; i < slot; i++ {
+			b = append(b, page[i][:]...)
+		}
+		w.done(b)
 	}
-	return b
 }
 
 const bucketSize = 8

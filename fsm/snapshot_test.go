@@ -228,9 +228,14 @@ func TestRestoreRefusesItems(t *testing.T) {
 		}
 	}
 	for name, change := range map[string]func(map[section][][]byte){
-		"unknown section":  func(all map[section][][]byte) { all[77] = [][]byte{{1}} },
-		"page beyond all":  func(all map[section][][]byte) { binary.LittleEndian.PutUint32(all[sectionPairs][0], maxPages) },
-		"used slot, empty": func(all map[section][][]byte) { clear(all[sectionPairs][0][pageHead:][:24]) },
+		"unknown section": func(all map[section][][]byte) { all[77] = [][]byte{{1}} },
+		"run beyond all": func(all map[section][][]byte) {
+			binary.LittleEndian.PutUint32(all[sectionPairs][0], maxPages*pageSlots+1)
+		},
+		"run from zero":    func(all map[section][][]byte) { binary.LittleEndian.PutUint32(all[sectionPairs][0], 0) },
+		"run of none":      func(all map[section][][]byte) { binary.LittleEndian.PutUint32(all[sectionPairs][0][4:], 0) },
+		"run of too many":  func(all map[section][][]byte) { binary.LittleEndian.PutUint32(all[sectionPairs][0][4:], 1<<31) },
+		"used slot, empty": func(all map[section][][]byte) { clear(all[sectionPairs][0][runHead:][:24]) },
 	} {
 		if _, err := restore(bytes.NewReader(items(change))); !errors.Is(err, ErrUnreadable) {
 			t.Errorf("%s: %v", name, err)

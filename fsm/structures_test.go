@@ -204,8 +204,8 @@ func TestIndex(t *testing.T) {
 			}
 			check(func(uint64) bool { return false })
 			for _, s := range h.directory {
-				if s.size > smallSegment {
-					t.Fatalf("an empty segment of %d slots", s.size)
+				if s.size() > smallSegment {
+					t.Fatalf("an empty segment of %d slots", s.size())
 				}
 			}
 		})
@@ -221,7 +221,7 @@ func TestIndexIsFull(t *testing.T) {
 		seen := map[*segment]bool{}
 		for _, s := range h.directory {
 			if !seen[s] {
-				n += s.size
+				n += s.size()
 			}
 			seen[s] = true
 		}

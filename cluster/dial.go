@@ -3,10 +3,13 @@ package cluster
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 // dialer opens connections on which both ends have proven to be nodes of the
@@ -20,18 +23,19 @@ type dialer struct {
 }
 
 // open dials a peer. When it returns, the peer has verified us, too: its hello
-// has arrived. Every error is certainly without effect.
-func (d *dialer) open(ctx context.Context, address, protocol string) (*tls.Conn, error) {
+// has arrived. If want is not empty, it is who must live at the address. Every
+// error is certainly without effect.
+func (d *dialer) open(ctx context.Context, address, protocol string, want raft.ServerID) (*tls.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
-	conn, err := d.connect(ctx, address, protocol)
+	conn, err := d.connect(ctx, address, protocol, want)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w: %w", address, ErrNotSent, err)
 	}
 	return conn, nil
 }
 
-func (d *dialer) connect(ctx context.Context, address, protocol string) (_ *tls.Conn, err error) {
+func (d *dialer) connect(ctx context.Context, address, protocol string, want raft.ServerID) (_ *tls.Conn, err error) {
 	cfg, err := clientTLS(d.tls(), d.clusterName, protocol)
 	if err != nil {
 		return nil, err
@@ -63,8 +67,12 @@ func (d *dialer) connect(ctx context.Context, address, protocol string) (_ *tls.
 	if got := conn.ConnectionState().NegotiatedProtocol; got != protocol {
 		return nil, fmt.Errorf("handshake: the peer does not speak %s", protocol)
 	}
-	if err = readHello(conn); err != nil {
+	found, err := readHello(conn)
+	if err != nil {
 		return nil, err
+	}
+	if want != "" && found != want {
+		return nil, fmt.Errorf("%w: server %s lives there, not %s", errWrongServer, found, want)
 	}
 	if err = raw.SetDeadline(time.Time{}); err != nil {
 		return nil, err //nolint:wrapcheck // open wraps it
@@ -72,21 +80,30 @@ func (d *dialer) connect(ctx context.Context, address, protocol string) (_ *tls.
 	return conn, nil
 }
 
-// readHello waits until the peer has accepted us. It reads not one byte more: what
-// follows is for another reader.
-func readHello(conn net.Conn) error {
+// errWrongServer is why raft does not talk to whom it finds at a member's address.
+// A server whose data folder was emptied is another server: were it taken for the
+// old one, its votes and appends would count twice, and acknowledged writes be lost.
+var errWrongServer = errors.New("another server")
+
+// readHello waits until the peer has accepted us, and returns who it is. It reads
+// not one byte more: what follows is for another reader.
+func readHello(conn net.Conn) (raft.ServerID, error) {
 	var b [headerSize]byte
 	if _, err := io.ReadFull(conn, b[:]); err != nil {
-		return fmt.Errorf("not welcomed by the peer: %w", err)
+		return "", fmt.Errorf("not welcomed by the peer: %w", err)
 	}
 	h, err := parseHeader(b[:])
 	if err != nil {
-		return err
+		return "", err
 	}
 	if h.kind != kindHello {
-		return fmt.Errorf("%w: kind %d instead of a hello", errFrame, h.kind)
+		return "", fmt.Errorf("%w: kind %d instead of a hello", errFrame, h.kind)
 	}
-	return nil
+	id := make([]byte, h.size)
+	if _, err := io.ReadFull(conn, id); err != nil {
+		return "", fmt.Errorf("not welcomed by the peer: %w", err)
+	}
+	return raft.ServerID(id), nil
 }
 
 // keepAlive makes the kernel find a dead peer within about 15 s on a connection

@@ -33,7 +33,7 @@ const (
 	// kindAnswer is added to the kind of a request for its answer.
 	kindAnswer kind = 0x80
 	// kindHello is the first frame from the accepting end, sent once it has
-	// verified the dialling end.
+	// verified the dialling end. Its body is the server id of the accepting end.
 	kindHello kind = kindAnswer
 	// kindFailure answers any request: code u8 | text.
 	kindFailure kind = 0xff
@@ -53,8 +53,10 @@ func maxBody(k kind) int {
 	switch k {
 	case kindPropose, kindPropose | kindAnswer:
 		return maxProposeBody
-	case kindConfirm, kindPing, kindPing | kindAnswer, kindHello:
+	case kindConfirm, kindPing, kindPing | kindAnswer:
 		return 0
+	case kindHello:
+		return maxServerID
 	case kindConfirm | kindAnswer:
 		return confirmationSize + maxServerID
 	case kindJoin, kindLeave, kindStatus, kindFailure:

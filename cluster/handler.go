@@ -67,6 +67,13 @@ type JoinRequest struct {
 	Name string `json:"-"`
 }
 
+// Member is an entry of the configuration.
+type Member struct {
+	ID      raft.ServerID      `json:"id"`
+	Address raft.ServerAddress `json:"address"`
+	Voter   bool               `json:"voter"`
+}
+
 // Status describes a node to its peers.
 type Status struct {
 	ServerID         raft.ServerID      `json:"server_id"`
@@ -81,5 +88,6 @@ type Status struct {
 	Term             uint64             `json:"term"`
 	Applied          uint64             `json:"applied"`
 	LeaderID         raft.ServerID      `json:"leader_id"` // empty if it knows none
+	Members          []Member           `json:"members"`   // of the newest configuration it has
 	KeyCheck         [32]byte           `json:"key_check"` // tells whether two nodes hold the same cluster key; not the key
 }

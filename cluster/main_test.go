@@ -185,6 +185,9 @@ func startService(tb testing.TB, material *tls.Config, cfg cluster.ServiceConfig
 		cfg.ClientTLS = func() *tls.Config { return material }
 	}
 	cfg.ClusterName, cfg.Now = testCluster, time.Now
+	if cfg.ServerID == "" {
+		cfg.ServerID = "server-1"
+	}
 	service, err := cluster.NewService(cfg)
 	if err != nil {
 		tb.Fatal(err)

@@ -152,7 +152,7 @@ func TestAListenerThatIsClosedByOthersEndsServe(t *testing.T) {
 	listener := newPipeListener()
 	service, err := cluster.NewService(cluster.ServiceConfig{
 		Listener: listener, ClusterName: testCluster, ServerTLS: material, ClientTLS: func() *tls.Config { return material },
-		Handler: &fakeHandler{}, Now: time.Now,
+		Handler: &fakeHandler{}, Now: time.Now, ServerID: "server-1",
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -75,7 +75,7 @@ func (p *peer) ready(q *call) (*clientConn, error) {
 
 // dial makes a connection and sends what waits for it, or fails that.
 func (p *peer) dial() {
-	raw, err := p.client.dialer.open(p.client.ctx, string(p.address), protocolRPC)
+	raw, err := p.client.dialer.open(p.client.ctx, string(p.address), protocolRPC, "")
 	p.mu.Lock()
 	p.dialling = false
 	waiting := p.waiting

@@ -39,6 +39,10 @@ type ServiceConfig struct {
 	// ClusterName is what a peer's certificate must say. Required.
 	ClusterName string
 
+	// ServerID is told to everyone who connects, so that raft talks only to the
+	// member it means. Required; 255 bytes at most.
+	ServerID raft.ServerID
+
 	// Advertise is the address by which peers reach this node. Default: the
 	// listener's.
 	Advertise string
@@ -83,6 +87,9 @@ func (c *ServiceConfig) complete() error {
 	}
 	if c.ClusterName == "" {
 		problems = append(problems, errors.New("no cluster name"))
+	}
+	if c.ServerID == "" || len(c.ServerID) > maxServerID {
+		problems = append(problems, errors.New("no server id, or one of more than 255 bytes"))
 	}
 	if c.ClientTLS == nil {
 		problems = append(problems, errors.New("no TLS configuration for dialling"))
@@ -304,7 +311,8 @@ func (s *Service) handshake(raw net.Conn) (*tls.Conn, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	if _, err := conn.Write(appendFrame(nil, kindHello, 0)); err != nil {
+	hello := endFrame(append(beginFrame(nil, kindHello, 0), s.cfg.ServerID...), 0)
+	if _, err := conn.Write(hello); err != nil {
 		return nil, "", fmt.Errorf("greet %s: %w", name, err)
 	}
 	if err := raw.SetDeadline(time.Time{}); err != nil {

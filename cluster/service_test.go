@@ -235,7 +235,7 @@ func dialRPC(t *testing.T, listener *pipeListener, cfg *tls.Config) *tls.Conn {
 	t.Cleanup(func() { _ = raw.Close() })
 	cfg.InsecureSkipVerify, cfg.NextProtos = true, []string{cluster.ProtocolRPC}
 	conn := tls.Client(raw, cfg)
-	if _, err := io.ReadFull(conn, make([]byte, 13)); err != nil {
+	if _, err := io.ReadFull(conn, make([]byte, 13+len("server-1"))); err != nil {
 		t.Fatalf("no hello: %v", err)
 	}
 	return conn

@@ -64,7 +64,7 @@ func (l *streamLayer) Accept() (net.Conn, error) {
 // Addr implements net.Listener with the address that peers know.
 func (l *streamLayer) Addr() net.Addr { return l.address }
 
-// Dial implements raft.StreamLayer.
+// Dial implements raft.StreamLayer, for addresses made by [memberAt].
 func (l *streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx := l.ctx
 	if timeout > 0 {
@@ -72,7 +72,8 @@ func (l *streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (n
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	conn, err := l.dialer.open(ctx, string(address), protocolRaft)
+	id, address := cutMember(address)
+	conn, err := l.dialer.open(ctx, string(address), protocolRaft, id)
 	if err != nil {
 		return nil, err
 	}

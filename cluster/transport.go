@@ -31,8 +31,8 @@ type TransportConfig struct {
 
 	// AddressOf returns the present address of a member, empty if it is unknown, in
 	// which case the address in raft's configuration is used. It is called before
-	// every connection and every message that names this node, concurrently, and
-	// must not wait for raft. Nil: always raft's configuration.
+	// every request, concurrently, and must not wait for raft. Nil: always raft's
+	// configuration.
 	AddressOf func(raft.ServerID) raft.ServerAddress
 
 	// Timeout bounds one request to a peer; a snapshot gets this much for each
@@ -53,10 +53,11 @@ type TransportConfig struct {
 // HeartbeatTimeout at one second or more.
 type Transport struct {
 	*raft.NetworkTransport
-	inbox  chan raft.RPC // what raft consumes: the network's, and what LearnCommit adds
-	closed chan struct{}
-	close  sync.Once
-	relay  sync.WaitGroup
+	addressOf func(raft.ServerID) raft.ServerAddress
+	inbox     chan raft.RPC // what raft consumes: the network's, and what LearnCommit adds
+	closed    chan struct{}
+	close     sync.Once
+	relay     sync.WaitGroup
 }
 
 // NewTransport starts a transport. Its goroutines end with Close.
@@ -78,10 +79,8 @@ func NewTransport(cfg TransportConfig) (*Transport, error) {
 		// The same in transport and store on all nodes, for ever.
 		MsgpackUseNewTimeFormat: true,
 	}
-	if cfg.AddressOf != nil {
-		config.ServerAddressProvider = addressProvider(cfg.AddressOf)
-	}
 	t := &Transport{
+		addressOf:        cfg.AddressOf,
 		NetworkTransport: raft.NewNetworkTransportWithConfig(config),
 		inbox:            make(chan raft.RPC, inboxSize),
 		closed:           make(chan struct{}),
@@ -151,15 +150,3 @@ func (t *Transport) LearnCommit(leader raft.ServerID, address raft.ServerAddress
 
 // SetHeartbeatHandler does nothing, on purpose; see [Transport].
 func (*Transport) SetHeartbeatHandler(func(raft.RPC)) {}
-
-// addressProvider is a function as a raft.ServerAddressProvider.
-type addressProvider func(raft.ServerID) raft.ServerAddress
-
-// ServerAddr implements raft.ServerAddressProvider. On an error raft falls back to
-// the address in its configuration.
-func (p addressProvider) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
-	if address := p(id); address != "" {
-		return address, nil
-	}
-	return "", fmt.Errorf("no address known for member %s", id)
-}

@@ -50,7 +50,7 @@ func heartbeat(t *testing.T, from, to raft.Transport) string {
 	}()
 	request := &raft.AppendEntriesRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: 3, Addr: []byte("leader")}, Term: 1}
 	var response raft.AppendEntriesResponse
-	if err := from.AppendEntries("to", to.LocalAddr(), request, &response); err != nil || !response.Success {
+	if err := from.AppendEntries("server-1", to.LocalAddr(), request, &response); err != nil || !response.Success {
 		t.Fatalf("heartbeat: %v %v", err, response)
 	}
 	close(stop)
@@ -80,12 +80,7 @@ func TestHeartbeatsGoThroughTheMainLoop(t *testing.T) {
 func TestTheTransportKeepsWhatRaftLooksFor(t *testing.T) {
 	ca := newAuthority(t)
 	service, address := startService(t, ca.node(t, "one"), cluster.ServiceConfig{Advertise: "advertised:9300"})
-	var transport raft.Transport = newTransport(t, service, func(id raft.ServerID) raft.ServerAddress {
-		if id == "known" {
-			return "new:1"
-		}
-		return ""
-	})
+	var transport raft.Transport = newTransport(t, service, nil)
 	if _, ok := transport.(raft.WithPreVote); !ok {
 		t.Error("no pre-vote")
 	}
@@ -94,11 +89,6 @@ func TestTheTransportKeepsWhatRaftLooksFor(t *testing.T) {
 	}
 	if got := transport.LocalAddr(); got != "advertised:9300" {
 		t.Errorf("address %s (listening on %s)", got, address)
-	}
-	for id, want := range map[raft.ServerID]string{"known": "new:1", "unknown": "old:1"} {
-		if got := transport.EncodePeer(id, "old:1"); string(got) != want {
-			t.Errorf("%s is at %s, want %s", id, got, want)
-		}
 	}
 	if _, err := cluster.NewTransport(cluster.TransportConfig{}); err == nil {
 		t.Error("a transport without a stream was made")
@@ -178,7 +168,7 @@ func (m *member) start(t *testing.T, store *raft.InmemStore, snapshots raft.Snap
 	listener, address := m.network.listen()
 	m.address = address
 	m.service, _ = startService(t, m.config, cluster.ServiceConfig{
-		Listener: listener, Advertise: string(address), Dial: m.network.dial,
+		Listener: listener, Advertise: string(address), Dial: m.network.dial, ServerID: m.id,
 	})
 	m.book.Store(m.id, m.address)
 	m.transport = newTransport(t, m.service, func(id raft.ServerID) raft.ServerAddress {

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"jeton/fsm"
+	"jeton/node/realm"
 )
 
 const (
@@ -114,12 +115,31 @@ func (n *Node) ensureBootstrapPassword(ctx context.Context) error {
 	generated, set, err := n.users.EnsureBootstrapPassword(ctx, n.config.BootstrapPassword)
 	// After an error the outcome is unknown: this may be the password that counts.
 	if (set || err != nil) && !generated.IsZero() {
-		_, _ = fmt.Fprintf(n.stdout, "\nPassword of the user elastic (printed this once; set your own with POST /_security/user/elastic/_password):\n  %s\n\n", generated.Expose())
+		n.tellPassword(generated)
 	}
 	if err != nil {
 		return fmt.Errorf("set the password of elastic: %w", err)
 	}
 	return nil
+}
+
+// passwordFile holds a generated password when nobody watches the start.
+const passwordFile = "elastic.password"
+
+// tellPassword hands the generated password to the operator, once: on the
+// terminal, or else in a file that only this user can read. Never in the log.
+func (n *Node) tellPassword(password realm.Secret) {
+	const howTo = "set your own with POST /_security/user/elastic/_password"
+	if n.stdout != nil {
+		_, _ = fmt.Fprintf(n.stdout, "\nPassword of the user elastic (printed this once; %s):\n  %s\n\n", howTo, password.Expose())
+		return
+	}
+	path := n.dir.file(passwordFile)
+	if err := writeSynced(path, []byte(password.Expose()+"\n")); err != nil {
+		n.log.Error("the generated password of elastic could not be handed over; set bootstrap.password and start with an empty cluster", "error", err)
+		return
+	}
+	n.log.Warn("a password was generated for the user elastic; read it, delete the file, "+howTo, "file", path)
 }
 
 // collectExpired is the leader's duty to forget pairs that can no longer matter.

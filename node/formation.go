@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
 	"jeton/cluster"
@@ -103,7 +104,12 @@ func (n *Node) keepMembership(ctx context.Context) {
 			interval = watchInterval
 		}
 		if reason != "" && (reason != said || time.Since(saidAt) > waitingLogInterval) {
-			n.log.Info("not a member of the cluster yet", "reason", reason)
+			// An error, unlike a reason to wait, is for an operator to mend.
+			level := hclog.Info
+			if err != nil {
+				level = hclog.Warn
+			}
+			n.log.Log(level, "not a member of the cluster yet", "reason", reason)
 			said, saidAt = reason, time.Now()
 		}
 		timer := time.NewTimer(interval)
@@ -132,7 +138,10 @@ func (n *Node) stepMembership(ctx context.Context) (reason string, err error) {
 			return n.settle(ctx, server)
 		}
 	}
-	return "this node was removed from the cluster; to join again, stop it, empty its path.data and start it", nil
+	if !n.member.Load() {
+		return "the log this node has so far does not make it a member; waiting for the leader", nil
+	}
+	return "", errors.New("this node was removed from the cluster; to join again as a new member, stop it, empty its path.data and start it")
 }
 
 // settle brings a member's own entry of the configuration up to date: its

@@ -71,6 +71,11 @@ func (n *Node) status() cluster.Status {
 	r := n.replica
 	_, leader := r.raft.LeaderWithID()
 	id, _, _ := r.state.Cluster()
+	servers := r.servers()
+	members := make([]cluster.Member, len(servers))
+	for i, server := range servers {
+		members[i] = cluster.Member{ID: server.ID, Address: server.Address, Voter: server.Suffrage == raft.Voter}
+	}
 	return cluster.Status{
 		ServerID:         r.id,
 		Name:             n.config.NodeName,
@@ -79,11 +84,12 @@ func (n *Node) status() cluster.Status {
 		TransportAddress: raft.ServerAddress(n.config.Transport.PublishAddress()),
 		HTTPAddress:      n.config.HTTP.PublishAddress(),
 		Version:          n.version,
-		Bootstrapped:     r.raft.LastIndex() > 0 || len(r.servers()) > 0,
+		Bootstrapped:     r.raft.LastIndex() > 0 || len(servers) > 0,
 		State:            r.raft.State().String(),
 		Term:             r.raft.CurrentTerm(),
 		Applied:          r.state.Applied(),
 		LeaderID:         leader,
+		Members:          members,
 		KeyCheck:         n.keyCheck,
 	}
 }

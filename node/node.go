@@ -24,7 +24,7 @@ import (
 type Options struct {
 	Config  *config.Config // validated
 	Logger  hclog.Logger
-	Stdout  io.Writer // where a generated password is printed, once; nil: nowhere
+	Stdout  io.Writer // a terminal, where a generated password is printed; nil: it is left in path.data
 	Version string    // of the program, for people
 }
 
@@ -83,9 +83,6 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 	n := &Node{
 		config: o.Config, log: o.Logger, stdout: o.Stdout, version: o.Version,
 		failed: make(chan error, 1), closed: make(chan struct{}), addresses: newAddressBook(),
-	}
-	if n.stdout == nil {
-		n.stdout = io.Discard
 	}
 	for _, step := range []func(context.Context) error{
 		n.openDataDir,

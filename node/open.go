@@ -25,6 +25,7 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 	service, err := cluster.NewService(cluster.ServiceConfig{
 		Listener:    listener,
 		ClusterName: n.config.ClusterName,
+		ServerID:    r.id,
 		Advertise:   n.config.Transport.PublishAddress(),
 		ServerTLS:   n.transportTLS.TransportServer(),
 		ClientTLS:   n.peerTLS,

@@ -2,8 +2,11 @@ package node
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"jeton/httpapi"
 )
@@ -87,7 +90,14 @@ func (n *Node) Health(ctx context.Context) httpapi.Health {
 			others = append(others, string(n.replica.addressOf(server)))
 		}
 	}
-	answering := n.askStatus(ctx, others)
+	health := httpapi.Health{Members: len(servers), Answering: 1}
+	for _, status := range n.askStatus(ctx, others) {
+		// A stranger may live where a member lived.
+		if slices.ContainsFunc(servers, func(s raft.Server) bool { return s.ID == status.ServerID }) {
+			health.Answering++
+		}
+	}
 	leader, _ := n.replica.raft.LeaderWithID()
-	return httpapi.Health{Members: len(servers), Answering: len(answering) + 1, Leader: leader != ""}
+	health.Leader = leader != ""
+	return health
 }

@@ -1,0 +1,67 @@
+package cluster
+
+import (
+	"io"
+	"strings"
+
+	"github.com/hashicorp/raft"
+)
+
+// Raft names the member it wants to talk to by id and address, but its transport
+// dials, and pools connections, by the address alone. So both travel to the stream
+// layer in what the transport takes for an address: "id@host:port".
+
+// memberAt is the address of a member, for the stream layer.
+func memberAt(id raft.ServerID, address raft.ServerAddress) raft.ServerAddress {
+	return raft.ServerAddress(id) + "@" + address
+}
+
+// cutMember is the inverse of memberAt. The id is empty if there is none.
+func cutMember(target raft.ServerAddress) (raft.ServerID, raft.ServerAddress) {
+	id, address, found := strings.Cut(string(target), "@")
+	if !found {
+		return "", target
+	}
+	return raft.ServerID(id), raft.ServerAddress(address)
+}
+
+// target is where a member is now: by its own word if that is known, else by raft's
+// configuration.
+func (t *Transport) target(id raft.ServerID, configured raft.ServerAddress) raft.ServerAddress {
+	if t.addressOf != nil {
+		if known := t.addressOf(id); known != "" {
+			configured = known
+		}
+	}
+	return memberAt(id, configured)
+}
+
+// AppendEntriesPipeline implements raft.Transport.
+func (t *Transport) AppendEntriesPipeline(id raft.ServerID, address raft.ServerAddress) (raft.AppendPipeline, error) {
+	return t.NetworkTransport.AppendEntriesPipeline(id, t.target(id, address)) //nolint:wrapcheck // raft compares
+}
+
+// AppendEntries implements raft.Transport.
+func (t *Transport) AppendEntries(id raft.ServerID, address raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	return t.NetworkTransport.AppendEntries(id, t.target(id, address), args, resp) //nolint:wrapcheck // raft compares
+}
+
+// RequestVote implements raft.Transport.
+func (t *Transport) RequestVote(id raft.ServerID, address raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	return t.NetworkTransport.RequestVote(id, t.target(id, address), args, resp) //nolint:wrapcheck // raft compares
+}
+
+// RequestPreVote implements raft.WithPreVote.
+func (t *Transport) RequestPreVote(id raft.ServerID, address raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	return t.NetworkTransport.RequestPreVote(id, t.target(id, address), args, resp) //nolint:wrapcheck // raft compares
+}
+
+// InstallSnapshot implements raft.Transport.
+func (t *Transport) InstallSnapshot(id raft.ServerID, address raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
+	return t.NetworkTransport.InstallSnapshot(id, t.target(id, address), args, resp, data) //nolint:wrapcheck // raft compares
+}
+
+// TimeoutNow implements raft.Transport.
+func (t *Transport) TimeoutNow(id raft.ServerID, address raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
+	return t.NetworkTransport.TimeoutNow(id, t.target(id, address), args, resp) //nolint:wrapcheck // raft compares
+}

@@ -26,6 +26,10 @@ fi
 work=$(mktemp -d -p "${TMPDIR:-/var/tmp}" jeton-bench-XXXXXX)
 dev=''
 finish() {
+  local verdict=$?
+  if ((verdict != 0)); then
+    tail -n 5 "$work"/cluster/*/*.log "$work/dev.log" >&2 || true # why, before the folder goes
+  fi
   if [[ -n $dev ]]; then
     kill "$dev" 2>/dev/null || true
     wait "$dev" || true

@@ -43,6 +43,13 @@ type load struct {
 
 // measure connects, prepares what the operation needs, and drives it.
 func (t target) measure(ctx context.Context, l load) (figures, error) {
+	var tokens []string
+	if l.operation == "invalidate" { // first: a server closes connections that say nothing for long
+		var err error
+		if tokens, err = t.issueMany(ctx, l.tokens); err != nil {
+			return figures{}, fmt.Errorf("issue the tokens to invalidate: %w", err)
+		}
+	}
 	conns, err := dialAll(ctx, t.url, t.tls, l.connections)
 	if err != nil {
 		return figures{}, err
@@ -54,7 +61,7 @@ func (t target) measure(ctx context.Context, l load) (figures, error) {
 			return figures{}, fmt.Errorf("set deadline: %w", err)
 		}
 	}
-	callers, err := t.callers(ctx, l, conns)
+	callers, err := t.callers(l.operation, conns, tokens)
 	if err != nil {
 		return figures{}, fmt.Errorf("prepare %s: %w", l.operation, err)
 	}
@@ -65,13 +72,13 @@ func (t target) measure(ctx context.Context, l load) (figures, error) {
 	return result, nil
 }
 
-func (t target) callers(ctx context.Context, l load, conns []*conn) ([]func() error, error) {
+func (t target) callers(operation string, conns []*conn, tokens []string) ([]func() error, error) {
 	// The first log-in at a node hashes the password, the others find it verified:
 	// they must not all arrive before it is.
 	if _, err := t.ask(conns[0], t.passwordGrant()); err != nil {
 		return nil, err
 	}
-	switch l.operation {
+	switch operation {
 	case "issue":
 		return t.repeat(conns, t.clientCredentials()), nil
 	case "password":
@@ -81,9 +88,9 @@ func (t target) callers(ctx context.Context, l load, conns []*conn) ([]func() er
 	case "refresh":
 		return t.refreshers(conns)
 	case "invalidate":
-		return t.invalidators(ctx, conns, l.tokens)
+		return t.invalidators(conns, tokens), nil
 	default:
-		return nil, fmt.Errorf("no operation %q", l.operation)
+		return nil, fmt.Errorf("no operation %q", operation)
 	}
 }
 
@@ -143,13 +150,9 @@ func (t target) refreshers(conns []*conn) ([]func() error, error) {
 	return callers, err
 }
 
-// invalidators use up n tokens that are issued now, before anything is timed.
-func (t target) invalidators(ctx context.Context, conns []*conn, n int) ([]func() error, error) {
-	tokens, err := t.issueMany(ctx, n)
-	if err != nil {
-		return nil, err
-	}
-	requests := make([][]byte, n)
+// invalidators use up tokens that were issued before anything is timed.
+func (t target) invalidators(conns []*conn, tokens []string) []func() error {
+	requests := make([][]byte, len(tokens))
 	for i, token := range tokens {
 		body := []byte(`{"token":"` + token + `"}`)
 		requests[i] = t.request(http.MethodDelete, tokenPath, basic(t.username, t.password), body)
@@ -159,7 +162,7 @@ func (t target) invalidators(ctx context.Context, conns []*conn, n int) ([]func(
 	for i, c := range conns {
 		callers[i] = func() error {
 			mine := int(next.Add(1)) - 1
-			if mine >= n {
+			if mine >= len(requests) {
 				return errExhausted
 			}
 			answer, err := t.ask(c, requests[mine])
@@ -169,7 +172,7 @@ func (t target) invalidators(ctx context.Context, conns []*conn, n int) ([]func(
 			return err
 		}
 	}
-	return callers, nil
+	return callers
 }
 
 // issueMany issues n access tokens over connections of its own, fast.

@@ -270,7 +270,7 @@ func TestAPausedLeaderNeverAnswersFromItsOldState(t *testing.T) {
 // pauses.
 func (s *sim) startWithSleepyLeader() *member {
 	s.t.Helper()
-	sleeper := s.members[s.random.IntN(len(s.members)-1)+1]
+	sleeper := s.members[s.random.IntN(s.options.members-1)+1]
 	sleeper.sleepy = true
 	s.startAll()
 	s.transfer(sleeper)
@@ -319,7 +319,13 @@ func (s *sim) eventually(what string, is func() bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(recovery); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("not within %v: %s", recovery, what)
+			for _, m := range s.members {
+				if p := m.running(); p != nil {
+					r := p.node.replica
+					s.t.Logf("%s: %d applied, %v", m.name, r.state.Applied(), r.raft.Stats())
+				}
+			}
+			s.t.Fatalf("not within %v (seed %d): %s", recovery, s.options.seed, what)
 		}
 	}
 }
@@ -425,6 +431,40 @@ func TestAMemberThatWasAwayGetsASnapshot(t *testing.T) {
 		if err := s.authenticateWithin(away, last.AccessToken, recovery); !errors.Is(err, token.ErrExpired) {
 			t.Errorf("started again, it says %v", err)
 		}
+	})
+}
+
+// A random history found it: a member got a snapshot, and right after it entries
+// that were never committed. Raft sent it the same snapshot for ever, also after a
+// restart.
+func TestAMemberGetsRidOfEntriesThatFollowItsSnapshot(t *testing.T) {
+	simulate(t, simOptions{seed: simSeed(t, 11), trailing: 1, spares: 1}, func(t *testing.T, s *sim) {
+		old := s.startWithSleepyLeader()
+		s.addUser("ann")
+		for _, m := range s.members[:3] {
+			if err := await(t.Context(), m.running().node.replica.raft.Snapshot()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		others := s.followers()
+		s.net.isolate(names(old), names(others...), false)
+		joiner := s.members[3]
+		joiner.start()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := old.running().node.membership.AddOrUpdate(ctx, joiner.id, joiner.address, false)
+		if err == nil {
+			t.Fatal("a leader without a quorum added a member")
+		}
+		if p := joiner.running(); p.node.replica.state.Applied() == 0 || p.node.replica.raft.LastIndex() <= p.node.replica.state.Applied() {
+			t.Fatal("the new member has no snapshot with entries after it")
+		}
+		old.kill()
+		s.mustPropose(others[0], fsm.DeleteRole{Name: "x"})
+		s.eventually("the new member is one", func() bool { return s.enlist(joiner, false) == nil })
+		s.eventually("the new member has what was committed", func() bool {
+			return joiner.running().node.replica.state.Applied() == s.leader().running().node.replica.state.Applied()
+		})
 	})
 }
 

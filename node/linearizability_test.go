@@ -76,6 +76,7 @@ func randomHistory(t *testing.T, seed uint64, v variant) (h *history, problems [
 			o.window = -1
 		}
 		window = o.window
+		o.spares = int(seed / 2 % 2)
 		s := newSim(t, o)
 		defer s.close()
 		for _, m := range s.members {
@@ -125,12 +126,16 @@ func (s *sim) harass(d time.Duration) {
 		s.cutOff, s.cutOff, s.cutOff, s.cutOneLink, s.net.heal, s.net.heal, s.killSome, s.killSome, s.startDown, s.startDown,
 		s.freezeSome, s.thawSome, s.thawSome, s.pauseLeader, s.pauseLeader, s.loseSome, s.slowDown, s.restart, s.takeSnapshots, s.takeSnapshots,
 	}
+	if s.options.spares > 0 {
+		faults = append(faults, s.grow, s.grow)
+	}
 	if chosen := s.options.variant.faults; chosen != nil {
 		faults = chosen(s)
 	}
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		time.Sleep(time.Duration(20+s.random.IntN(180)) * time.Millisecond)
 		faults[s.random.IntN(len(faults))]()
+		s.supervise()
 	}
 }
 
@@ -190,6 +195,13 @@ func (s *sim) thawSome() {
 	for _, m := range s.members {
 		s.net.thaw(m.name)
 	}
+}
+
+// grow tries to make a member of a spare, or a voter of a member.
+func (s *sim) grow() {
+	spare := s.members[len(s.members)-1]
+	spare.start()
+	_ = s.enlist(spare, s.random.IntN(2) == 0) // it is tried again
 }
 
 func (s *sim) loseSome() {

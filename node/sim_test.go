@@ -52,6 +52,7 @@ type variant struct {
 type simOptions struct {
 	seed     uint64
 	members  int           // voters at the start
+	spares   int           // more members, which are down and not in the configuration
 	access   time.Duration // lifetime of an access token
 	window   time.Duration // of a refresh; below zero: none
 	trailing int           // entries of log kept after a snapshot
@@ -159,7 +160,7 @@ func newSim(t *testing.T, o simOptions) *sim {
 		s.log = hclog.New(&hclog.LoggerOptions{Output: o.log, Level: hclog.Debug})
 	}
 	s.net = newSimNet(rand.New(rand.NewPCG(o.seed, 2)))
-	for range o.members {
+	for range o.members + o.spares {
 		s.add()
 	}
 	return s
@@ -177,10 +178,11 @@ func (s *sim) add() *member {
 // waits until all answer.
 func (s *sim) startAll() {
 	s.t.Helper()
-	for i, m := range s.members {
+	voters := s.members[:s.options.members]
+	for i, m := range voters {
 		m.start()
 		if i == 0 && !s.options.formation {
-			m.bootstrap(s.members)
+			m.bootstrap(voters)
 		}
 	}
 	s.awaitReady()
@@ -263,7 +265,11 @@ func (p *incarnation) open() error {
 	rc.CommitTimeout = simCommit
 	transport := &simTransport{from: p, address: m.address, addressOf: n.addresses.addressOf, timeout: rc.HeartbeatTimeout * 2}
 	r.learnCommit = transport.LearnCommit
-	if err := r.start(rc, &stores{logs: logs, stable: stable, snapshots: disk}, transport); err != nil {
+	opened := &stores{stable: stable}
+	if opened.logs, opened.snapshots, err = joinStores(logs, disk); err != nil {
+		return err
+	}
+	if err := r.start(rc, opened, transport); err != nil {
 		return err
 	}
 	n.onClose("raft", func() error { return r.raft.Shutdown().Error() })

@@ -110,6 +110,11 @@ func (s *sim) settle() {
 	for _, m := range s.members {
 		m.start()
 	}
+	for _, m := range s.members[s.options.members:] {
+		s.eventually("the spare member has a vote", func() bool {
+			return s.enlist(m, true) == nil && s.enlist(m, true) == nil
+		})
+	}
 	s.awaitReady()
 	// One more command: everybody has applied everything when it has applied this.
 	ctx, cancel := context.WithTimeout(s.t.Context(), recovery)
@@ -120,6 +125,7 @@ func (s *sim) settle() {
 	s.awaitReady()
 	// What was on its way in the faults may still arrive, also between two looks.
 	s.eventually("all members have applied the same", func() bool {
+		s.supervise()
 		first, firstAt := s.members[0].content()
 		same := true
 		for _, m := range s.members[1:] {
@@ -134,6 +140,36 @@ func (s *sim) settle() {
 		}
 		return true
 	})
+}
+
+// supervise starts again whoever gave up.
+func (s *sim) supervise() {
+	for _, m := range s.members {
+		p := m.running()
+		if p == nil {
+			continue
+		}
+		select {
+		case reason := <-p.node.failed:
+			s.log.Info("started again", "member", m.name, "reason", reason)
+			m.kill()
+			m.start()
+		default:
+		}
+	}
+}
+
+// enlist asks the leader to make a member of a spare, with a vote if it can be.
+func (s *sim) enlist(m *member, voter bool) error {
+	for _, leader := range s.members {
+		if p := leader.running(); p != nil && p.node.replica.leads() {
+			ctx, cancel := context.WithTimeout(p.ctx, time.Second)
+			defer cancel()
+			_, err := p.node.membership.AddOrUpdate(ctx, m.id, m.address, voter)
+			return err
+		}
+	}
+	return errNotLeader
 }
 
 // content returns the state of a member as a snapshot would have it, and the index

@@ -79,7 +79,11 @@ func assembleStores(bolt *boltstore.BoltStore, dir *dataDir, c *config.Config, l
 	if deleted {
 		log.Warn("the log contradicted the newest snapshot and was deleted; what is missing comes from the leader")
 	}
-	return &stores{bolt: bolt, logs: logs, stable: stable, snapshots: snapshots}, nil
+	opened := &stores{bolt: bolt, stable: stable}
+	if opened.logs, opened.snapshots, err = joinStores(logs, snapshots); err != nil {
+		return nil, err
+	}
+	return opened, nil
 }
 
 func (s *stores) close() error {

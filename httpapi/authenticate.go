@@ -8,6 +8,9 @@ import (
 	"jeton/node/token"
 )
 
+// actionAuthenticate needs no privilege, and so is named in the refusal of run-as only.
+const actionAuthenticate = "cluster:admin/xpack/security/user/authenticate"
+
 // getAuthenticate tells a caller who it is. It needs no privilege.
 func (*Server) getAuthenticate(_ context.Context, x *exchange) (response, error) {
 	x.scratch = appendAuthentication(x.scratch[:0], x.caller.Identity, x.caller.Type)

@@ -62,8 +62,11 @@
 //   - The refresh parameter is checked and has no meaning: a write that was
 //     acknowledged is visible everywhere.
 //   - with_profile_uid is accepted; there are no profiles.
-//   - Of a role only cluster and run_as mean something; the other members are stored
-//     and returned as they came.
+//   - Nobody may act for another user: a request with es-security-runas-user is 403,
+//     in Elasticsearch's words for a caller without the right, whatever the roles say
+//     (401, as there, if the header is empty), and before its body is looked at.
+//   - Of a role only cluster means something; the other members, run_as among them,
+//     are stored and returned as they came.
 //   - /_cluster/health: green if all members answer, yellow if not all do, red
 //     without a leader. There are no shards. Of the wait_for parameters only
 //     wait_for_status waits.

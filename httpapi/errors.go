@@ -147,6 +147,9 @@ func (s *Server) replyForCredentials(x *exchange, err error) (reply, bool) {
 		unauthorized.reason = e.reason
 		return unauthorized, true
 	}
+	if e, ok := errors.AsType[*runAsError](err); ok {
+		return reply{status: http.StatusForbidden, kind: typeSecurity, reason: e.Error()}, true
+	}
 	if e, ok := errors.AsType[*realm.ForbiddenError](err); ok {
 		return reply{status: http.StatusForbidden, kind: typeSecurity, reason: e.Error()}, true
 	}

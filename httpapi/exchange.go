@@ -34,6 +34,7 @@ const (
 // operation is one method of one path.
 type operation struct {
 	access access
+	action string   // Elasticsearch's name of it; for tokens, the grants that are no refresh
 	params []string // query parameters it knows beside the common ones
 	body   bool     // it reads one
 	pretty bool     // its answer is laid out unless the client says otherwise
@@ -156,6 +157,11 @@ func (s *Server) run(ctx context.Context, w http.ResponseWriter, x *exchange, op
 
 // perform calls the handler, once the query has been found in order.
 func (s *Server) perform(ctx context.Context, x *exchange, op *operation) (response, error) {
+	if op.access != open {
+		if err := s.refuseRunAs(x, op.action); err != nil {
+			return response{}, err
+		}
+	}
 	if x.query != nil {
 		if err := checkQuery(x.request.URL.Path, x.query, op.params); err != nil {
 			return response{}, err

@@ -26,32 +26,32 @@ func (s *Server) routes() http.Handler {
 	refresh := []string{"refresh"}
 
 	// Who am I?
-	authenticate := methods{http.MethodGet: {access: read, do: s.getAuthenticate}}
+	authenticate := methods{http.MethodGet: {access: read, action: actionAuthenticate, do: s.getAuthenticate}}
 	handle("/_security/_authenticate", authenticate)
 	handle("/_xpack/security/_authenticate", authenticate)
 
 	// Tokens.
 	tokens := methods{
-		http.MethodPost:   {access: write, body: true, do: s.postToken},
-		http.MethodDelete: {access: write, body: true, do: s.deleteToken},
+		http.MethodPost:   {access: write, action: actionCreateToken, body: true, do: s.postToken},
+		http.MethodDelete: {access: write, action: actionInvalidateToken, body: true, do: s.deleteToken},
 	}
 	handle("/_security/oauth2/token", tokens)
 	handle("/_xpack/security/oauth2/token", tokens)
 
 	// Users and roles, under their present and their former prefix.
-	password := operation{access: write, body: true, params: refresh, do: s.setPassword}
-	enable := operation{access: write, params: refresh, do: s.setEnabled(true)}
-	disable := operation{access: write, params: refresh, do: s.setEnabled(false)}
-	putUser := operation{access: write, body: true, params: refresh, do: s.putUser}
-	putRole := operation{access: write, body: true, params: refresh, do: s.putRole}
-	getUsers := operation{access: read, params: []string{"with_profile_uid"}, do: s.getUsers}
-	getRoles := operation{access: read, do: s.getRoles}
+	password := operation{access: write, action: actionChangePassword, body: true, params: refresh, do: s.setPassword}
+	enable := operation{access: write, action: actionSetEnabled, params: refresh, do: s.setEnabled(true)}
+	disable := operation{access: write, action: actionSetEnabled, params: refresh, do: s.setEnabled(false)}
+	putUser := operation{access: write, action: actionPutUser, body: true, params: refresh, do: s.putUser}
+	putRole := operation{access: write, action: actionPutRole, body: true, params: refresh, do: s.putRole}
+	getUsers := operation{access: read, action: actionGetUsers, params: []string{"with_profile_uid"}, do: s.getUsers}
+	getRoles := operation{access: read, action: actionGetRoles, do: s.getRoles}
 	for _, prefix := range []string{"/_security", "/_xpack/security"} {
 		handle(prefix+"/user", methods{http.MethodGet: getUsers})
 		handle(prefix+"/user/_password", methods{http.MethodPut: password, http.MethodPost: password})
 		handle(prefix+"/user/{username}", methods{
 			http.MethodGet: getUsers, http.MethodPut: putUser, http.MethodPost: putUser,
-			http.MethodDelete: {access: write, params: refresh, do: s.deleteUser},
+			http.MethodDelete: {access: write, action: actionDeleteUser, params: refresh, do: s.deleteUser},
 		})
 		handle(prefix+"/user/{username}/_password", methods{http.MethodPut: password, http.MethodPost: password})
 		handle(prefix+"/user/{username}/_enable", methods{http.MethodPut: enable, http.MethodPost: enable})
@@ -59,14 +59,14 @@ func (s *Server) routes() http.Handler {
 		handle(prefix+"/role", methods{http.MethodGet: getRoles})
 		handle(prefix+"/role/{name}", methods{
 			http.MethodGet: getRoles, http.MethodPut: putRole, http.MethodPost: putRole,
-			http.MethodDelete: {access: write, params: refresh, do: s.deleteRole},
+			http.MethodDelete: {access: write, action: actionDeleteRole, params: refresh, do: s.deleteRole},
 		})
 	}
 
 	// The cluster.
-	main := operation{access: read, pretty: true, do: s.getMain}
+	main := operation{access: read, action: actionMain, pretty: true, do: s.getMain}
 	handle("/", methods{http.MethodGet: main, http.MethodHead: main})
-	handle("/_cluster/health", methods{http.MethodGet: {access: read, params: healthParams, do: s.getHealth}})
+	handle("/_cluster/health", methods{http.MethodGet: {access: read, action: actionHealth, params: healthParams, do: s.getHealth}})
 
 	// For load balancers, without credentials.
 	live, ready := operation{do: s.getLive}, operation{do: s.getReady}

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -39,6 +38,10 @@ Signals: SIGTERM and SIGINT end the node without losing a request: it stops
 being ready, serves on for shutdown.delay, hands leadership over, finishes what
 it serves and exits with code 0. It stays a member of the cluster. A second one
 ends it at once. SIGHUP reads changed certificates (they are also noticed).
+
+The first start of a cluster without bootstrap.password makes a password for
+elastic: it is printed if standard output is a terminal, and else written to
+path.data/elastic.password, which is to be deleted once it is known.
 
 Logs go to standard error, or to a file in path.logs. When something is wrong
 the process ends with a message and exit code 1; starting again is always safe.`),
@@ -106,13 +109,16 @@ func runServer(ctx context.Context, source settingsSource, environ []string, std
 	if err != nil {
 		return err
 	}
-	logger, closeLog, err := newLogger(loaded, stderr)
+	logger, closeLog, err := newLogger(ctx, loaded, stderr)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
 	for _, warning := range loaded.Warnings() {
 		logger.Warn(warning)
+	}
+	if !isTerminal(stdout) {
+		stdout = nil // a generated password is for the eyes of who starts the first node, not for a log
 	}
 	member, err := node.Open(ctx, node.Options{
 		Config: loaded, Logger: logger, Stdout: stdout, Version: readBuildInfo().Version,
@@ -159,32 +165,6 @@ func serveMember(ctx context.Context, m member, hangups <-chan os.Signal, hurry 
 			}
 		}
 	}
-}
-
-// newLogger logs to stderr, or to path.logs if that is set.
-func newLogger(loaded *config.Config, stderr io.Writer) (_ hclog.Logger, closeLog func() error, err error) {
-	options := &hclog.LoggerOptions{
-		Name:       "jeton",
-		Level:      hclog.LevelFromString(loaded.Log.Level),
-		Output:     stderr,
-		JSONFormat: loaded.Log.Format == formatJSON,
-	}
-	if loaded.LogsPath == "" {
-		if isTerminal(stderr) {
-			options.Color = hclog.AutoColor
-		}
-		return hclog.New(options), func() error { return nil }, nil
-	}
-	if err := os.MkdirAll(loaded.LogsPath, 0o750); err != nil {
-		return nil, nil, fmt.Errorf("path.logs: %w", err)
-	}
-	path := filepath.Join(loaded.LogsPath, loaded.ClusterName+".log")
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640) //nolint:gosec // for the group that reads logs
-	if err != nil {
-		return nil, nil, fmt.Errorf("path.logs: %w", err)
-	}
-	options.Output = file
-	return hclog.New(options), file.Close, nil
 }
 
 // notifier tells systemd how the service is (sd_notify(3)), if systemd asked.

@@ -1,14 +1,18 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 const maxFileBytes = 1 << 20 // a configuration is a page or two; this refuses a device or a log given by mistake
@@ -17,7 +21,9 @@ const maxFileBytes = 1 << 20 // a configuration is a page or two; this refuses a
 // environment (as [os.Environ] gives it) and the settings given as flags, by name. A
 // flag wins over the environment, that over the file, that over the default. The
 // error, if any, holds all problems of all sources, those of [Config.Validate]
-// included.
+// included; those of the file come first, by line. If the sources could be read at
+// all, the Config is returned beside the error, to look for further problems: what
+// could not be taken over has its default.
 func Load(path string, environ []string, overrides map[string]string) (*Config, error) {
 	settings := table()
 	sources := newReader(settings, environ)
@@ -50,10 +56,22 @@ func Load(path string, environ []string, overrides map[string]string) (*Config, 
 			sources.problems = append(sources.problems, problem)
 		}
 	}
-	if err := errors.Join(sources.problems...); err != nil {
-		return nil, err
+	return c, errors.Join(byLine(sources.problems, path)...)
+}
+
+// byLine puts what begins with a line of the file before what does not, in the
+// order of the lines.
+func byLine(problems []error, path string) []error {
+	line := func(problem error) int {
+		if after, ok := strings.CutPrefix(problem.Error(), path+":"); ok && path != "" {
+			digits, _, _ := strings.Cut(after, ":")
+			if number, err := strconv.Atoi(digits); err == nil {
+				return number
+			}
+		}
+		return math.MaxInt
 	}
-	return c, nil
+	return slices.SortedStableFunc(slices.Values(problems), func(a, b error) int { return cmp.Compare(line(a), line(b)) })
 }
 
 func readFile(sources *reader, path string) (map[string]given, error) {

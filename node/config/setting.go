@@ -15,7 +15,9 @@ import (
 type Setting struct {
 	Name    string // as in the file, and as a flag
 	Env     string // the environment variable
+	Group   string // what it is about, as a heading; settings of one group stand together
 	Kind    string // duration, size, number, bool, text, host, path, list, or the words to choose from: a|b
+	Range   string // of a duration, size or number: "1s to 1h", both included; empty otherwise
 	Default string // as it would be written; empty if there is none
 	Doc     string // one or two sentences
 }
@@ -271,7 +273,7 @@ func between[T cmp.Ordered](scale scale[T], name string, at field[T], low, high 
 		}
 	}
 	return setting{
-		Setting: Setting{Name: name, Kind: scale.kind, Doc: doc},
+		Setting: Setting{Name: name, Kind: scale.kind, Range: scale.format(low) + " to " + scale.format(high), Doc: doc},
 		set: func(c *Config, g given) error {
 			text, err := g.text()
 			if err != nil {

@@ -65,6 +65,9 @@ func TestReferencePageIsCurrent(t *testing.T) {
 	}
 	for _, s := range config.Settings() {
 		kind := strings.ReplaceAll(s.Kind, "|", " or ")
+		if s.Range != "" {
+			kind += ", " + s.Range
+		}
 		fmt.Fprintf(&page, "| `%s` | %s | %s | %s |\n", s.Name, kind, cell(s.Default), s.Doc)
 	}
 	if *update {

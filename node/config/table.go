@@ -19,9 +19,22 @@ const day = 24 * time.Hour
 // values are stored in this order.
 func table() []setting {
 	return slices.Concat(
-		nodeSettings(), networkSettings(), discoverySettings(), tlsSettings(),
-		tokenSettings(), userSettings(), raftSettings(), serviceSettings(),
+		group("The node and its cluster", nodeSettings()),
+		group("Addresses", networkSettings()),
+		group("Finding the other nodes", discoverySettings()),
+		group("Certificates", tlsSettings()),
+		group("Tokens", tokenSettings()),
+		group("Users and passwords", userSettings()),
+		group("Replication", raftSettings()),
+		group("Requests, shutdown and logs", serviceSettings()),
 	)
+}
+
+func group(title string, settings []setting) []setting {
+	for i := range settings {
+		settings[i].Group = title
+	}
+	return settings
 }
 
 func nodeSettings() []setting {

@@ -166,9 +166,18 @@ func (c *Config) Warnings() []string {
 		all = append(all, "xpack.security.authc.token.enabled: is false, so no token is issued or accepted; "+
 			"set xpack.security.http.ssl.enabled to true")
 	}
-	if names := c.Discovery.InitialMasterNodes; len(names) > 0 && len(names)%2 == 0 {
-		all = append(all, fmt.Sprintf("cluster.initial_master_nodes: %d nodes survive no more losses than %d; use an odd number",
-			len(names), len(names)-1))
+	if names := len(c.Discovery.InitialMasterNodes); names > 0 && names%2 == 0 {
+		all = append(all, "cluster.initial_master_nodes: "+evenCluster(names))
 	}
 	return all
+}
+
+func evenCluster(nodes int) string {
+	losses := "no loss"
+	if bearable := (nodes - 1) / 2; bearable == 1 {
+		losses = "one loss"
+	} else if bearable > 1 {
+		losses = fmt.Sprintf("%d losses", bearable)
+	}
+	return fmt.Sprintf("a cluster of %d survives %s, like a cluster of %d; use an odd number", nodes, losses, nodes-1)
 }

@@ -96,7 +96,7 @@ func TestWarnings(t *testing.T) {
 		"http.host: [0.0.0.0] is reachable from other machines without HTTPS, so passwords cross the network in the clear; " +
 			"set xpack.security.http.ssl.enabled to true",
 		"xpack.security.authc.token.enabled: is false, so no token is issued or accepted; set xpack.security.http.ssl.enabled to true",
-		"cluster.initial_master_nodes: 2 nodes survive no more losses than 1; use an odd number",
+		"cluster.initial_master_nodes: a cluster of 2 survives no loss, like a cluster of 1; use an odd number",
 	}
 	if diff := cmp.Diff(want, c.Warnings()); diff != "" {
 		t.Error(diff)

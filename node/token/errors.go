@@ -34,8 +34,29 @@ var (
 	ErrStale = realm.ErrStale
 )
 
-// propose has the state machine decide on c. A refusal is an error: [ErrStale]
-// or an [*fsm.RefusalError].
+// ReuseError is a refresh token that was used again after the window: two parties
+// hold it, and nobody can tell which of them stole it (RFC 9700, 4.14.2). It wraps
+// the [*fsm.RefusalError] that a client is answered with.
+type ReuseError struct {
+	Owner fsm.Principal // whose session it was
+	Ended int           // tokens that ended with it; 0 if the family was left alive
+}
+
+// Error names nobody and nothing.
+func (*ReuseError) Error() string { return "refresh token reused" }
+
+// Unwrap returns the refusal.
+func (*ReuseError) Unwrap() error { return &fsm.RefusalError{Reason: fsm.Reused} }
+
+// Malformed tells, for the log, the two kinds of [ErrUnknown] apart: a string that is
+// no cluster's access token, and one that may be or have been some cluster's.
+func Malformed(bearer realm.Secret) bool {
+	_, _, ok := read(accessPrefix, bearer)
+	return !ok
+}
+
+// propose has the state machine decide on c. A refusal is an error, [ErrStale] or an
+// [*fsm.RefusalError], and comes with its outcome.
 func (s *Service) propose(ctx context.Context, c fsm.Command) (fsm.Outcome, error) {
 	outcome, err := s.log.Propose(ctx, c)
 	if err != nil {
@@ -52,7 +73,7 @@ func (s *Service) propose(ctx context.Context, c fsm.Command) (fsm.Outcome, erro
 	case fsm.DigestTaken, fsm.UnknownToken, fsm.RefreshExpired, fsm.TokenInvalidated, fsm.NotCreatingClient,
 		fsm.Reused, fsm.UnknownUser, fsm.PasswordRequired, fsm.AlreadySet:
 	}
-	return fsm.Outcome{}, &fsm.RefusalError{Reason: outcome.Reason}
+	return outcome, &fsm.RefusalError{Reason: outcome.Reason}
 }
 
 // confirmRead returns once this node's state holds everything acknowledged

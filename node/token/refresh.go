@@ -12,8 +12,8 @@ import (
 // the same client within the window, at any node, it returns the same pair, byte
 // for byte: a client that lost the answer may repeat the request.
 //
-// Errors: [*fsm.RefusalError] (RFC 6749, 5.2: invalid_grant), [ErrDisabled],
-// [ErrStale], [ErrUnavailable], [ErrOverloaded].
+// Errors: [*fsm.RefusalError] (RFC 6749, 5.2: invalid_grant), in a [*ReuseError] if
+// the window was over, [ErrDisabled], [ErrStale], [ErrUnavailable], [ErrOverloaded].
 func (s *Service) Refresh(ctx context.Context, caller Caller, presented realm.Secret) (Pair, error) {
 	if !s.enabled {
 		return Pair{}, ErrDisabled
@@ -27,7 +27,7 @@ func (s *Service) Refresh(ctx context.Context, caller Caller, presented realm.Se
 	if err != nil {
 		return Pair{}, err
 	}
-	pair, err := s.consume(ctx, caller, &held, digest)
+	pair, err := s.consume(ctx, caller, &held, digest, predecessor.Identity)
 	if err != nil {
 		return Pair{}, fmt.Errorf("refresh: %w", err)
 	}
@@ -53,8 +53,9 @@ func (s *Service) refreshToken(ctx context.Context, digest fsm.Digest) (fsm.Toke
 }
 
 // consume proposes a successor for the held token, and returns the one that the
-// state machine decided on: this, or that of an earlier refresh.
-func (s *Service) consume(ctx context.Context, caller Caller, held *secret, presented fsm.Digest) (Pair, error) {
+// state machine decided on: this, or that of an earlier refresh. Owner is whom the
+// held token is for.
+func (s *Service) consume(ctx context.Context, caller Caller, held *secret, presented fsm.Digest, owner *fsm.Identity) (Pair, error) {
 	var salt fsm.Salt
 	header := fsm.Header{Guard: caller.Guard}
 	if err := s.draw(salt[:], header.Operation[:]); err != nil {
@@ -76,6 +77,9 @@ func (s *Service) consume(ctx context.Context, caller Caller, held *secret, pres
 		Window:          s.window.Milliseconds(),
 		KeepFamily:      s.keepFamily,
 	})
+	if outcome.Reason == fsm.Reused {
+		return Pair{}, &ReuseError{Owner: owner.Principal, Ended: int(outcome.Invalidated)}
+	}
 	if err != nil {
 		return Pair{}, err
 	}

@@ -11,6 +11,7 @@
 //	confirm.go, poll.go   confirmed reads
 //	replica.go         raft as the rest of the package sees it
 //	formation.go       becoming a member, moving, coming back
+//	stores.go, joint.go   log, vote and snapshots as raft should see them
 //	chores.go          initialization, expiry, snapshots, certificates
 //	readiness.go       what /readyz and /_cluster/health say
 //	shutdown.go        SIGTERM without a failed request

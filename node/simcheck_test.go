@@ -112,7 +112,8 @@ func (s *sim) settle() {
 	}
 	for _, m := range s.members[s.options.members:] {
 		s.eventually("the spare member has a vote", func() bool {
-			return s.enlist(m, true) == nil && s.enlist(m, true) == nil
+			err := s.enlist(m, true) // a member first, if it is none yet
+			return err == nil && s.enlist(m, true) == nil
 		})
 	}
 	s.awaitReady()

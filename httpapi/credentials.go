@@ -15,7 +15,16 @@ import (
 const schemeAPIKey = "ApiKey"
 
 // headerError is a request whose credentials cannot even be read.
-type headerError struct{ reason string }
+type headerError struct {
+	reason string // for the client
+	audit  string // for the log: nothing of the client's
+}
+
+// What the log says of headers that hold no credentials of ours.
+const (
+	reasonScheme    = "unsupported scheme"
+	reasonMalformed = "malformed credentials"
+)
 
 func (e *headerError) Error() string { return e.reason }
 
@@ -24,7 +33,7 @@ func (e *headerError) Error() string { return e.reason }
 var errSeveralCredentials = &requestError{reason: "multiple values for single-valued header [Authorization]."}
 
 // errAPIKey: the request carries an API key.
-var errAPIKey = &headerError{reason: reasonNotAuthenticated}
+var errAPIKey = &headerError{reason: reasonNotAuthenticated, audit: reasonScheme}
 
 // credentialsOf reads the Authorization header. A header without credentials, or
 // with a scheme that nobody here knows, is like none.
@@ -56,11 +65,11 @@ func credentialsOf(header http.Header) (token.Credentials, error) {
 func basicCredentials(encoded string) (token.Credentials, error) {
 	decoded, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
-		return token.Credentials{}, &headerError{reason: "invalid basic authentication header encoding"}
+		return token.Credentials{}, &headerError{reason: "invalid basic authentication header encoding", audit: reasonMalformed}
 	}
 	username, password, found := strings.Cut(string(decoded), ":")
 	if !found {
-		return token.Credentials{}, &headerError{reason: "invalid basic authentication header value"}
+		return token.Credentials{}, &headerError{reason: "invalid basic authentication header value", audit: reasonMalformed}
 	}
 	return token.Credentials{Scheme: token.SchemeBasic, Username: username, Password: realm.NewSecret(password)}, nil
 }

@@ -76,8 +76,21 @@
 //
 // # What the log says
 //
+// At warn: the reuse of a refresh token that ended its family, with the owner's name
+// and realm, the client that showed it, and the number of tokens ended. It is one
+// line for each family, and means that a token was stolen or a client is broken.
+//
 // At info: authentication, access and refreshes that were refused; invalidations;
 // changes of users, passwords and roles. At debug: one line per request, and tokens
-// issued. Paths are logged as their templates, and names only of users who have been
-// authenticated, so nothing that a client typed into the wrong place gets there.
+// issued.
+//
+// A refused authentication has a reason: "expired or invalidated token", "unknown
+// token" (it has the form of one), "malformed token", "bad credentials" (wrong
+// password, unknown user or disabled user), "malformed credentials", "no
+// credentials", "unsupported scheme", or "run as nobody". It has no name, although
+// that would be handy: people type their password into the field for the name, and
+// the log must not hold it. The address is there to find the client by. Paths are
+// logged as their templates, and names only of users who have been authenticated,
+// or who own a token that was shown; so nothing that a client typed into the wrong
+// place gets there, and no token, whole, in part or digested.
 package httpapi

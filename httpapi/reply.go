@@ -1,13 +1,6 @@
 package httpapi
 
-import (
-	"fmt"
-	"net/http"
-	"runtime"
-	"strconv"
-
-	"jeton/fsm"
-)
+import "strconv"
 
 // shape is one of the three forms of an error's body.
 type shape int
@@ -91,50 +84,4 @@ func (p *reply) appendException(dst []byte, withCause bool) []byte {
 		dst = append(dst, '}')
 	}
 	return dst
-}
-
-// audit logs an error's answer where an auditor or an operator needs it. The name
-// of a user who could not be authenticated is left out: people type passwords into
-// the wrong field.
-func (s *Server) audit(x *exchange, p reply, err error) {
-	at := []any{"method", knownMethod(x.request.Method), "route", x.route, "remote", x.request.RemoteAddr}
-	switch {
-	case p.status == http.StatusUnauthorized:
-		s.log.Info("authentication refused", at...)
-	case p.status == http.StatusForbidden:
-		s.log.Info("access refused", append(at, "user", principal(x.caller.Identity.Principal))...)
-	case p.kind == codeInvalidGrant:
-		s.log.Info("refresh refused", append(at, "client", principal(x.caller.Identity.Principal), "reason", p.reason)...)
-	case p.status == http.StatusInternalServerError:
-		s.log.Error("request failed", append(at, "error", internalText(err))...)
-	case p.status >= http.StatusInternalServerError, p.status == http.StatusTooManyRequests:
-		s.log.Debug("request not served", append(at, "error", err)...)
-	}
-}
-
-// internalText is what the log may say of a bug. A panic's value may be anything;
-// only the runtime's own are known to hold nothing of a client's.
-func internalText(err error) string {
-	p, ok := err.(*panicError) //nolint:errorlint // made by run, never wrapped
-	if !ok {
-		return err.Error()
-	}
-	text := fmt.Sprintf("panic with a %T", p.value)
-	if e, ok := p.value.(runtime.Error); ok {
-		text = "panic: " + e.Error()
-	}
-	return text + "\n" + string(p.stack)
-}
-
-// principal is how a user is named in the log.
-func principal(p fsm.Principal) string { return string(p.Username) + "@" + string(p.Realm.Name) }
-
-// knownMethod keeps a client's own words out of the log.
-func knownMethod(method string) string {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodOptions, http.MethodPatch:
-		return method
-	default:
-		return "other"
-	}
 }

@@ -38,6 +38,7 @@ func (s *Server) refuseRunAs(x *exchange, action string) error {
 	if lines[0] == "" { // to Elasticsearch, a failed login
 		return &headerError{
 			reason: "unable to authenticate user [" + string(caller.Username) + "] for REST request [" + uri(x.request) + "]",
+			audit:  "run as nobody",
 		}
 	}
 	if action == actionCreateToken {

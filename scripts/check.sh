@@ -27,7 +27,7 @@ fi
 tool() { go tool -modfile="$root/scripts/tools.mod" "$@"; }
 
 # Without colours and source lines, for output that is compared or kept.
-issues() { tool golangci-lint run --show-stats=false --output.text.colors=false --output.text.print-issued-lines=false "$@"; }
+issues() { tool golangci-lint run --allow-parallel-runners --show-stats=false --output.text.colors=false --output.text.print-issued-lines=false "$@"; }
 
 complain() { printf '%s\n' "$*" >&2; return 1; }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/raft"
+	boltstore "github.com/hashicorp/raft-boltdb/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,11 +44,15 @@ const (
 	fileMode     = 0o600
 )
 
-// openDataDir locks the folder, creates it if need be, and reads or makes the
-// node's identity.
-func openDataDir(path, clusterName, nodeName string) (*dataDir, error) {
+// openDataDir locks the folder, creates it if need be, and reads the node's
+// identity. Nobody else may look into the folder: raft writes its snapshots, with
+// password verifiers in them, for everybody to read.
+func openDataDir(path, clusterName string) (*dataDir, error) {
 	if err := os.MkdirAll(path, dirMode); err != nil {
 		return nil, fmt.Errorf("create path.data: %w", err)
+	}
+	if err := os.Chmod(path, dirMode); err != nil {
+		return nil, fmt.Errorf("close path.data to others: %w", err)
 	}
 	lock, err := os.OpenFile(filepath.Join(path, lockFile), os.O_CREATE|os.O_RDWR, fileMode)
 	if err != nil {
@@ -58,7 +63,7 @@ func openDataDir(path, clusterName, nodeName string) (*dataDir, error) {
 		return nil, fmt.Errorf("path.data [%s] is in use by another process (stop it, or give this node its own folder): %w", path, err)
 	}
 	d := &dataDir{path: path, lock: lock}
-	if err := d.loadIdentity(clusterName, nodeName); err != nil {
+	if err := d.loadIdentity(clusterName); err != nil {
 		_ = lock.Close()
 		return nil, err
 	}
@@ -67,68 +72,81 @@ func openDataDir(path, clusterName, nodeName string) (*dataDir, error) {
 
 func (d *dataDir) file(name string) string { return filepath.Join(d.path, name) }
 
-func (d *dataDir) loadIdentity(clusterName, nodeName string) error {
+// loadIdentity reads node.json, if there is one; see adopt.
+func (d *dataDir) loadIdentity(clusterName string) error {
 	raw, err := os.ReadFile(d.file(identityFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		if info, err := os.Stat(d.file(logFile)); err == nil && info.Size() > 0 {
-			return fmt.Errorf("path.data [%s] holds a log but no %s: restore the file, or start with an empty folder to join as a new node", d.path, identityFile)
-		}
-		return d.makeIdentity(clusterName, nodeName)
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("read identity of the node: %w", err)
 	}
 	if err := json.Unmarshal(raw, &d.identity); err != nil || d.identity.ServerID == "" {
-		return fmt.Errorf("%s in path.data [%s] is damaged: restore it, or start with an empty folder to join as a new node", identityFile, d.path)
+		return fmt.Errorf("%s in path.data [%s] is damaged: restore it, %s", identityFile, d.path, joinAnew)
 	}
 	if d.identity.ClusterName != clusterName {
 		return fmt.Errorf("path.data [%s] belongs to cluster [%s], but cluster.name is [%s]", d.path, d.identity.ClusterName, clusterName)
 	}
-	d.identity.NodeName = nodeName
-	return d.checkLog()
+	return nil
 }
 
-// checkLog refuses a folder whose log is gone. Others could replace its entries,
-// but nobody its votes, and a member that votes twice can make two leaders.
-func (d *dataDir) checkLog() error {
-	info, err := os.Stat(d.file(logFile))
+// joinAnew is what else an operator can do about a folder that lost something.
+const joinAnew = "or remove this member from the cluster (jeton operator raft remove-peer), empty the folder and let the node join as a new one"
+
+// serverIDKey is where the log keeps the id of the member it belongs to.
+var serverIDKey = []byte("jeton/server_id")
+
+// adopt makes sure that the folder's log is the one that its identity has voted
+// and appended with. A log that is gone could be filled by the others again, but not
+// with its votes, and a member that votes twice can make two leaders.
+func (d *dataDir) adopt(log *boltstore.BoltStore, clusterName, nodeName string) error {
+	held, err := log.Get(serverIDKey)
+	if err != nil && !errors.Is(err, boltstore.ErrKeyNotFound) {
+		return fmt.Errorf("read whose the log is: %w", err)
+	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("path.data [%s] belongs to a member, but its log %s is missing: restore the file, or start with an empty folder to join as a new node", d.path, logFile)
-	case err != nil:
-		return fmt.Errorf("look for the log: %w", err)
-	case info.Size() > 0:
-		return nil
-	}
-	// Empty as it was made: no harm, unless it was in use.
-	taken, err := filepath.Glob(d.file(filepath.Join("snapshots", "*")))
-	if err != nil {
-		return fmt.Errorf("look for snapshots: %w", err)
-	}
-	if len(taken) > 0 {
-		return fmt.Errorf("path.data [%s] belongs to a member, but its log %s is empty: restore the file, or start with an empty folder to join as a new node", d.path, logFile)
+	case d.identity.ServerID == "":
+		return d.makeIdentity(log, raft.ServerID(held), clusterName, nodeName)
+	case len(held) == 0:
+		return fmt.Errorf("path.data [%s] belongs to a member, but its log %s is missing or empty: restore the file, %s", d.path, logFile, joinAnew)
+	case raft.ServerID(held) != d.identity.ServerID:
+		return fmt.Errorf("in path.data [%s] the log %s belongs to member %s and %s to %s: files of two nodes were mixed; restore them, %s",
+			d.path, logFile, held, identityFile, d.identity.ServerID, joinAnew)
+	case d.identity.NodeName != nodeName:
+		return fmt.Errorf("path.data [%s] belongs to node [%s], but node.name is [%s]: two nodes must not run on copies of one folder; if the node was renamed, change node_name in %s",
+			d.path, d.identity.NodeName, nodeName, identityFile)
 	}
 	return nil
 }
 
-// makeIdentity makes the log, empty, before the identity: from then on a log that
-// is missing was lost.
-func (d *dataDir) makeIdentity(clusterName, nodeName string) error {
-	id, err := uuid.NewRandom()
+// makeIdentity gives a new folder its identity: first the log, then node.json. held
+// is not empty if that was interrupted before.
+func (d *dataDir) makeIdentity(log *boltstore.BoltStore, held raft.ServerID, clusterName, nodeName string) error {
+	last, err := log.LastIndex()
 	if err != nil {
-		return fmt.Errorf("draw a server id: %w", err)
+		return fmt.Errorf("look into the log: %w", err)
 	}
-	d.identity = identity{ServerID: raft.ServerID(id.String()), NodeName: nodeName, ClusterName: clusterName}
+	snapshots, err := filepath.Glob(d.file(filepath.Join("snapshots", "*")))
+	if err != nil {
+		return fmt.Errorf("look for snapshots: %w", err)
+	}
+	if last > 0 || len(snapshots) > 0 {
+		return fmt.Errorf("path.data [%s] holds a log but no %s: restore the file, %s", d.path, identityFile, joinAnew)
+	}
+	if held == "" {
+		id, err := uuid.NewRandom()
+		if err != nil {
+			return fmt.Errorf("draw a server id: %w", err)
+		}
+		held = raft.ServerID(id.String())
+		if err := log.Set(serverIDKey, []byte(held)); err != nil {
+			return fmt.Errorf("mark the log as this member's: %w", err)
+		}
+	}
+	d.identity = identity{ServerID: held, NodeName: nodeName, ClusterName: clusterName}
 	raw, err := json.MarshalIndent(d.identity, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode identity of the node: %w", err)
-	}
-	log, err := os.OpenFile(d.file(logFile), os.O_CREATE|os.O_RDWR, fileMode)
-	if err != nil {
-		return fmt.Errorf("create the log: %w", err)
-	}
-	if err := log.Close(); err != nil {
-		return fmt.Errorf("create the log: %w", err)
 	}
 	if err := writeSynced(d.file(identityFile), append(raw, '\n')); err != nil {
 		return fmt.Errorf("write identity of the node: %w", err)

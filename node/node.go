@@ -104,7 +104,7 @@ func (n *Node) onClose(what string, do func() error) {
 }
 
 func (n *Node) openDataDir(context.Context) error {
-	dir, err := openDataDir(n.config.DataPath, n.config.ClusterName, n.config.NodeName)
+	dir, err := openDataDir(n.config.DataPath, n.config.ClusterName)
 	if err != nil {
 		return err
 	}

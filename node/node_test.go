@@ -232,7 +232,7 @@ func TestANodeRefusesToStartOnWhatItCannotRelyOn(t *testing.T) {
 			"another process has the folder",
 			func(t *testing.T, s *site) {
 				t.Helper()
-				other, err := openDataDir(s.config.DataPath, "jeton", "one")
+				other, err := openDataDir(s.config.DataPath, "jeton")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -264,6 +264,41 @@ func TestANodeRefusesToStartOnWhatItCannotRelyOn(t *testing.T) {
 			"log truncated",
 			func(t *testing.T, s *site) { t.Helper(); write(t, file(s, logFile), "") },
 			[]string{"raft.db", "empty"},
+		},
+		{
+			"log truncated, no snapshot yet", // a new log would vote again in the terms of the old one
+			func(t *testing.T, s *site) {
+				t.Helper()
+				write(t, file(s, logFile), "")
+				_ = os.RemoveAll(file(s, "snapshots"))
+			},
+			[]string{"raft.db", "empty"},
+		},
+		{
+			"log of another member",
+			func(t *testing.T, s *site) {
+				t.Helper()
+				other := newSite(t)
+				other.mustClose(other.mustOpen())
+				log, err := os.ReadFile(file(other, logFile))
+				if err != nil {
+					t.Fatal(err)
+				}
+				write(t, file(s, logFile), string(log))
+			},
+			[]string{"raft.db", "files of two nodes were mixed"},
+		},
+		{
+			"copy of another node's folder",
+			func(t *testing.T, s *site) {
+				t.Helper()
+				raw, err := os.ReadFile(file(s, identityFile))
+				if err != nil {
+					t.Fatal(err)
+				}
+				write(t, file(s, identityFile), strings.Replace(string(raw), `"node_name": "one"`, `"node_name": "other"`, 1))
+			},
+			[]string{"belongs to node [other]", "node.name is [one]"},
 		},
 		{
 			"log damaged",

@@ -59,6 +59,9 @@ func openStores(dir *dataDir, c *config.Config, log hclog.Logger, fatal func(err
 }
 
 func assembleStores(bolt *boltstore.BoltStore, dir *dataDir, c *config.Config, log hclog.Logger, fatal func(error)) (*stores, error) {
+	if err := dir.adopt(bolt, c.ClusterName, c.NodeName); err != nil {
+		return nil, err
+	}
 	watched := cluster.NewWatched(bolt, bolt, fatal)
 	stable, err := cluster.NewVoteStore(watched)
 	if err != nil {

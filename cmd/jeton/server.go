@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,6 +83,19 @@ func (s *settingsSource) addFlags(cmd *cobra.Command) {
 
 // load returns a valid configuration, or all of its problems.
 func (s *settingsSource) load(environ []string) (*config.Config, error) {
+	overrides, err := s.given()
+	if err != nil {
+		return nil, err
+	}
+	loaded, err := config.Load(s.file, environ, overrides)
+	if err != nil {
+		return nil, invalid(s.file, err)
+	}
+	return loaded, nil
+}
+
+// given returns what the command line sets, by setting.
+func (s *settingsSource) given() (map[string]string, error) {
 	overrides := map[string]string{}
 	for _, override := range s.overrides {
 		name, value, ok := strings.Cut(override, "=")
@@ -92,11 +104,7 @@ func (s *settingsSource) load(environ []string) (*config.Config, error) {
 		}
 		overrides[name] = value
 	}
-	loaded, err := config.Load(s.file, environ, overrides)
-	if err != nil {
-		return nil, fmt.Errorf("%s is not valid:\n%w", cmp.Or(s.file, "the configuration"), err)
-	}
-	return loaded, nil
+	return overrides, nil
 }
 
 func runServer(ctx context.Context, source settingsSource, environ []string, stdout, stderr io.Writer) (err error) {
@@ -148,7 +156,9 @@ func serveMember(ctx context.Context, m member, hangups <-chan os.Signal, hurry 
 	for {
 		select {
 		case err := <-ended:
-			return errors.Join(fmt.Errorf("the node ended: %w", err), m.Close())
+			// Crash-only: nothing is closed, since that would wait for what has failed,
+			// while a leader with a hanging disk goes on leading. Starting again is safe.
+			return fmt.Errorf("the node ended: %w", err)
 		case <-hangups:
 			if err := m.ReloadCertificates(); err != nil {
 				logger.Error("certificates not reloaded; the old ones stay in use", "error", err)

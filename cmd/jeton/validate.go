@@ -1,32 +1,51 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"jeton/node/config"
 )
 
 func newValidateCommand(environ []string) *cobra.Command {
 	var source settingsSource
 	cmd := &cobra.Command{
 		Use:   "validate --config FILE",
-		Short: "Check the settings of a node without starting it",
+		Short: "Check the settings and the files of a node without starting it",
 		Long: strings.TrimSpace(`
-Reads settings as jeton server does, environment variables included, and
-prints all problems at once. Exit code 0: the node would accept them (warnings
-may be printed); 1: it would not.`),
+Reads settings as jeton server does, environment variables included, then every
+file that they name: certificates and keys (whose they are, who signed them, how
+long they are valid, who may read them), the cluster key, the files of the file
+realm, and whether path.data and path.logs can be written. It prints all
+problems at once, those of the file by line. Nothing is changed, and a node that
+runs is not disturbed.
+
+Run it as the user that jeton server runs as: permissions are checked for that user.
+
+Exit code 0: the node would accept them (warnings may be printed); 1: it would not.`),
 		Example: "  jeton validate --config /etc/jeton/jeton.yml\n  jeton validate --config jeton.yml -E node.name=a",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if source.file == "" {
 				return usageErrorf("--config is required")
 			}
-			loaded, err := source.load(environ)
+			overrides, err := source.given()
 			if err != nil {
 				return err
 			}
-			for _, warning := range loaded.Warnings() {
+			loaded, err := config.Load(source.file, environ, overrides)
+			if loaded == nil {
+				return invalid(source.file, err) // the file cannot be read at all
+			}
+			files := checkFiles(loaded)
+			if err := errors.Join(append([]error{err}, files.problems...)...); err != nil {
+				return invalid(source.file, err)
+			}
+			for _, warning := range append(loaded.Warnings(), files.warnings...) {
 				fmt.Fprintf(cmd.ErrOrStderr(), "jeton: warning: %s\n", warning)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s is valid\n", source.file)
@@ -35,4 +54,9 @@ may be printed); 1: it would not.`),
 	}
 	source.addFlags(cmd)
 	return cmd
+}
+
+// invalid is the one error that lists what is wrong with a configuration.
+func invalid(file string, problems error) error {
+	return fmt.Errorf("%s is not valid:\n%w", cmp.Or(file, "the configuration"), problems)
 }

@@ -179,6 +179,10 @@ func (r *Reloader) check(loaded *material) error {
 	case r.identity == Identity{}:
 		return nil
 	}
+	return errors.Join(r.checkIdentity(leaf), loaded.verifyForPeers(now))
+}
+
+func (r *Reloader) checkIdentity(leaf *x509.Certificate) error {
 	switch identity, ok := IdentityOf(leaf); {
 	case !ok:
 		return fmt.Errorf("carries no node identity, but this node is %s; issue one with `jeton certs --node %s=HOST`",
@@ -187,7 +191,7 @@ func (r *Reloader) check(loaded *material) error {
 		return fmt.Errorf("is that of %s, but this node is %s; issue one with `jeton certs --node %s=HOST`, "+
 			"or correct cluster.name and node.name", identity, r.identity, r.identity.Node)
 	}
-	return loaded.verifyForPeers(now)
+	return nil
 }
 
 // verifyForPeers checks the chain as both ends of a connection will.

@@ -164,5 +164,5 @@ func (s *Server) getReady(_ context.Context, x *exchange) (response, error) {
 	}
 	dst := append(x.scratch[:0], `{"ready":false,"reasons":`...)
 	x.scratch = append(appendStrings(dst, reasons), '}')
-	return response{status: http.StatusServiceUnavailable, body: x.scratch}, nil
+	return response{status: http.StatusServiceUnavailable, body: x.scratch, retry: true}, nil
 }

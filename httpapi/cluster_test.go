@@ -105,7 +105,7 @@ func TestLiveAndReady(t *testing.T) {
 		{request: "GET /readyz", header: none, status: 200, want: `{"ready":true}`},
 		{
 			name: "not ready", world: world{notReady: []string{"no leader", "stopping"}}, request: "GET /readyz", header: none,
-			status: 503, want: `{"ready":false,"reasons":["no leader","stopping"]}`,
+			status: 503, want: `{"ready":false,"reasons":["no leader","stopping"]}`, headers: map[string]string{"Retry-After": "1"},
 		},
 	})
 }

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"encoding/base64"
 	"net/http"
-	"slices"
 	"strings"
 
 	"jeton/node/realm"
@@ -28,22 +27,16 @@ const (
 
 func (e *headerError) Error() string { return e.reason }
 
-// errSeveralCredentials: which of several Authorization headers counts would depend
-// on who reads them (RFC 9110, 11.6.2: one).
-var errSeveralCredentials = &requestError{reason: "multiple values for single-valued header [Authorization]."}
-
 // errAPIKey: the request carries an API key.
 var errAPIKey = &headerError{reason: reasonNotAuthenticated, audit: reasonScheme}
 
-// credentialsOf reads the Authorization header. A header without credentials, or
+// credentialsOf reads the Authorization header, of which [checkSingle] has seen to
+// it that there is one. A header without credentials, or
 // with a scheme that nobody here knows, is like none.
 func credentialsOf(header http.Header) (token.Credentials, error) {
 	lines := header["Authorization"]
 	if len(lines) == 0 {
 		return token.Credentials{}, nil
-	}
-	if slices.ContainsFunc(lines, func(line string) bool { return line != lines[0] }) {
-		return token.Credentials{}, errSeveralCredentials
 	}
 	scheme, rest, _ := strings.Cut(lines[0], " ")
 	blank := strings.TrimSpace(rest) == ""

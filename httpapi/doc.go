@@ -6,9 +6,9 @@
 //
 // # The way of a request
 //
-// In this order, which is Elasticsearch's: path and method (404, 405), media types
-// and size of the body (406, 400, 413), the caller (401), the body's syntax (400),
-// its sense (400), the caller's privileges (403), the use case. Only /livez and
+// In this order, which is Elasticsearch's: path and method (404, 405), headers (400),
+// media type and size of the body (406, 400, 413), the caller (401), the body's syntax
+// (400), its sense (400), the caller's privileges (403), the use case. Only /livez and
 // /readyz, and OPTIONS, are answered without credentials.
 //
 // A read (access read) authenticates its caller with a confirmed read and then
@@ -43,8 +43,8 @@
 //     Kerberos realm; Elasticsearch answers 500 to a ticket that is not base64.
 //
 // Requests:
-//   - Bodies are JSON, up to 64 KiB, 32 levels and 256 members of an object; more is
-//     413 or 400. YAML, CBOR and SMILE are 406.
+//   - Bodies are JSON, up to 64 KiB ([Limits]), 32 levels and 256 members of an object;
+//     more is 413, which names the limit in bytes, or 400. YAML, CBOR and SMILE are 406.
 //   - A body ends with its object: anything after it is 400. A member given twice is
 //     400, as in Elasticsearch, but the text does not quote the body.
 //   - The _xpack paths are served without asking for compatibility with version 7, and
@@ -53,8 +53,12 @@
 //   - filter_path, human, error_trace and format are accepted and change nothing.
 //   - An unrecognized parameter or member is named, but no other is suggested.
 //   - A path that does not exist is 404 (Elasticsearch: 400, or an index).
-//   - Several different Authorization headers are 400, as are several of any header
-//     that must be single in Elasticsearch. API keys and anonymous access do not exist;
+//   - Headers with several lines. Accept and Content-Type: 400 even if the lines are
+//     the same, as in Elasticsearch (a list belongs in one line). Authorization,
+//     es-security-runas-user and X-Opaque-Id: 400 if they differ. traceparent and
+//     X-elastic-product-origin, which Elasticsearch treats so too, are not read here.
+//     Host and Content-Length: refused by net/http. Any other: not read, or not ours.
+//   - API keys and anonymous access do not exist;
 //     ApiKey is listed among the challenges as Elasticsearch lists it.
 //   - What is not HTTP at all is refused by net/http in its own words.
 //
@@ -68,11 +72,12 @@
 //   - Of a role only cluster means something; the other members, run_as among them,
 //     are stored and returned as they came.
 //   - /_cluster/health: green if all members answer, yellow if not all do, red
-//     without a leader. There are no shards. Of the wait_for parameters only
-//     wait_for_status waits.
+//     without a leader.
+//     There are no shards. Of the wait_for parameters only wait_for_status waits.
 //   - GET / and /_cluster/health need the privileges that Elasticsearch asks for;
 //     build_hash is Jeton's version.
-//   - /livez and /readyz are not Elasticsearch's.
+//   - /livez and /readyz are not Elasticsearch's. /readyz is 503 with Retry-After when
+//     this node should get no requests.
 //
 // # What the log says
 //

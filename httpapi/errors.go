@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 
 	"jeton/fsm"
@@ -42,8 +43,6 @@ const (
 
 // Errors of this package that have no file of their own.
 type (
-	// requestError is a request that the router refuses.
-	requestError struct{ reason string }
 	// routeError is a path that does not exist.
 	routeError struct{}
 	// methodError is a method that a path does not have.
@@ -71,18 +70,17 @@ type (
 	}
 )
 
-func (e *requestError) Error() string { return e.reason }
-func (*routeError) Error() string     { return "no such route" }
-func (*methodError) Error() string    { return "no such method" }
-func (e *callerError) Error() string  { return "authenticate caller: " + e.err.Error() }
-func (e *callerError) Unwrap() error  { return e.err }
-func (e *ownerError) Error() string   { return "authenticate resource owner: " + e.err.Error() }
-func (e *ownerError) Unwrap() error   { return e.err }
-func (e *grantError) Error() string   { return e.code + ": " + e.description }
-func (e *buildError) Error() string   { return "build " + e.parser + ": " + e.cause }
-func (e *bodyError) Error() string    { return "read body: " + e.err.Error() }
-func (e *bodyError) Unwrap() error    { return e.err }
-func (*panicError) Error() string     { return "panic" }
+func (*routeError) Error() string    { return "no such route" }
+func (*methodError) Error() string   { return "no such method" }
+func (e *callerError) Error() string { return "authenticate caller: " + e.err.Error() }
+func (e *callerError) Unwrap() error { return e.err }
+func (e *ownerError) Error() string  { return "authenticate resource owner: " + e.err.Error() }
+func (e *ownerError) Unwrap() error  { return e.err }
+func (e *grantError) Error() string  { return e.code + ": " + e.description }
+func (e *buildError) Error() string  { return "build " + e.parser + ": " + e.cause }
+func (e *bodyError) Error() string   { return "read body: " + e.err.Error() }
+func (e *bodyError) Unwrap() error   { return e.err }
+func (*panicError) Error() string    { return "panic" }
 
 // isRefusal reports whether the state machine said no.
 func isRefusal(err error) bool {
@@ -105,8 +103,8 @@ func (s *Server) replyFor(x *exchange, err error) reply {
 
 // replyForRouting knows the errors that come before authentication.
 func replyForRouting(x *exchange, err error) (reply, bool) {
-	if e, ok := errors.AsType[*requestError](err); ok {
-		return reply{status: http.StatusBadRequest, shape: simpleShape, reason: e.reason}, true
+	if e, ok := errors.AsType[*singleError](err); ok {
+		return replyForSingle(e), true
 	}
 	if _, ok := errors.AsType[*routeError](err); ok {
 		return reply{
@@ -244,8 +242,11 @@ func replyForReason(reason fsm.Reason) (reply, bool) {
 
 // replyForCapacity knows what repeating cures.
 func replyForCapacity(_ *exchange, err error) (reply, bool) {
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return reply{status: http.StatusRequestEntityTooLarge, kind: typeTooLong, reason: "the request body is too large"}, true
+	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return reply{
+			status: http.StatusRequestEntityTooLarge, kind: typeTooLong,
+			reason: "the request body is larger than the limit of [" + strconv.FormatInt(e.Limit, 10) + "] bytes",
+		}, true
 	}
 	if e, ok := errors.AsType[*bodyError](err); ok {
 		if errors.Is(e.err, os.ErrDeadlineExceeded) {

@@ -214,7 +214,7 @@ func TestQueryParameters(t *testing.T) {
 }
 
 func TestBodyLimit(t *testing.T) {
-	tooLarge := exception("content_too_long_exception", "the request body is too large", "413")
+	tooLarge := exception("content_too_long_exception", "the request body is larger than the limit of [65536] bytes", "413")
 	fits := `{"grant_type":"client_credentials"` + strings.Repeat(" ", 64<<10-36) + `}`
 	check(t, []call{
 		{name: "one byte more", request: "POST " + tokenPath, body: fits + "  ", status: 413, want: tooLarge},

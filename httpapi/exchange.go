@@ -46,6 +46,7 @@ type response struct {
 	status  int
 	body    []byte // compact JSON
 	noStore bool   // it carries credentials (RFC 6749, 5.1)
+	retry   bool   // Retry-After
 }
 
 // exchange is one request while it is served. Handlers append their answer to
@@ -111,6 +112,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, route string, op 
 	defer cancel()
 	mediaType, err := answerType(r.Header)
 	var answer response
+	if err == nil {
+		err = checkSingle(r.Header)
+	}
 	if err == nil {
 		answer, err = s.run(ctx, w, x, op)
 	}
@@ -273,6 +277,9 @@ func (s *Server) respond(w http.ResponseWriter, x *exchange, answer response, me
 	if answer.noStore {
 		header["Cache-Control"] = noStore
 	}
+	if answer.retry {
+		header["Retry-After"] = retryAfter
+	}
 	s.write(w, x, answer.status, answer.body, mediaType, pretty)
 }
 
@@ -310,8 +317,8 @@ func (s *Server) write(w http.ResponseWriter, x *exchange, status int, body []by
 	} else {
 		header["Content-Type"] = []string{mediaType}
 	}
-	if opaque := x.request.Header["X-Opaque-Id"]; len(opaque) == 1 {
-		header["X-Opaque-Id"] = opaque
+	if opaque := x.request.Header["X-Opaque-Id"]; len(opaque) > 0 && !differ(opaque) {
+		header["X-Opaque-Id"] = opaque[:1]
 	}
 	header["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)

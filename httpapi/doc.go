@@ -38,6 +38,8 @@
 //     no tokens left. Using a refresh token again after the window ends the whole
 //     family, unless that is switched off. Sessions can have an end.
 //   - An outage is 503, never 401 or 400.
+//   - The refusal of a refresh token that was used before says "more than 30 seconds in
+//     the past" whatever the window is set to: Kibana compares the text.
 //   - Answers with tokens in them carry Cache-Control: no-store (RFC 6749, 5.1).
 //   - The _kerberos grant is validated and then refused with 401, for there is no
 //     Kerberos realm; Elasticsearch answers 500 to a ticket that is not base64.
@@ -72,7 +74,11 @@
 //   - Of a role only cluster means something; the other members, run_as among them,
 //     are stored and returned as they came.
 //   - /_cluster/health: green if all members answer, yellow if not all do, red
-//     without a leader.
+//     without a leader. But its caller is authenticated like any other, by a confirmed
+//     read, and that takes a leader and a quorum: without them the answer is 503 after
+//     the whole [Config.RequestTimeout], or 401 at once to a dead token. Red is only
+//     seen by a request that was authenticated before the leader was lost, such as
+//     one that waits. To ask one node whether it can serve, use /readyz.
 //     There are no shards. Of the wait_for parameters only wait_for_status waits.
 //   - GET / and /_cluster/health need the privileges that Elasticsearch asks for;
 //     build_hash is Jeton's version.

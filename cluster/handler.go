@@ -51,7 +51,7 @@ type Confirmation struct {
 	Applied      uint64 // leader only: index that a confirmed read must wait for
 	AppliedTerm  uint64 // leader only: term of that entry, 0 if it is not known; see [Transport.LearnCommit]
 	Voters       uint64 // leader only: [Fingerprint] of its latest configuration
-	NowUnixMilli int64  // its clock, in milliseconds since the epoch
+	NowUnixMilli int64  // its own clock, in milliseconds since the epoch; from a leader, the cluster's time
 }
 
 // JoinRequest asks the leader to make the sender a member, or to note its new

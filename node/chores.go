@@ -56,6 +56,7 @@ func (n *Node) startChores(ctx context.Context) {
 	n.background.Go(func() { n.keepInitializing(ctx) })
 	n.every(ctx, n.config.Token.DeleteInterval, "collect expired tokens", n.collectExpired)
 	n.every(ctx, n.config.Raft.SnapshotInterval, "snapshot", n.snapshotIfDue)
+	n.every(ctx, surveyInterval, "compare clocks", n.compareClocks)
 	n.every(ctx, filesInterval, "reload certificates", func(context.Context) error { return n.ReloadCertificates() })
 	n.every(ctx, filesInterval, "reload the file realm", n.reloadFileRealm)
 }
@@ -172,6 +173,14 @@ func (n *Node) snapshotIfDue(ctx context.Context) error {
 	}
 	n.replica.meter.logged.Add(-since)
 	n.log.Info("snapshot taken", "log_bytes_since_last", since, "state_bytes", stateBytes)
+	return nil
+}
+
+// compareClocks keeps the leader's idea of the cluster's time.
+func (n *Node) compareClocks(context.Context) error {
+	if n.replica.inOffice() {
+		n.replica.setClock()
+	}
 	return nil
 }
 

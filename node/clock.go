@@ -1,17 +1,21 @@
 package node
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"jeton/cluster"
 )
 
-// clusterClock gives the time by which tokens live and die: the leader's, as far
-// as this node knows it, so that nodes with skewed clocks agree. It never runs
-// behind the largest time on the log. Safe for concurrent use.
+// clusterClock gives the time by which tokens live and die. The leader takes the
+// median of the voters' clocks (setClock), so that one wrong clock, also its own,
+// changes nothing; the others follow the leader. It never runs behind the largest
+// time on the log. Safe for concurrent use.
 type clusterClock struct {
 	now    func() time.Time
 	logged func() int64 // largest time on the applied log, Unix milliseconds
-	offset atomic.Int64 // leader's clock minus ours, milliseconds
+	offset atomic.Int64 // the cluster's time minus our clock, milliseconds
 }
 
 // Now returns the cluster's time.
@@ -26,5 +30,70 @@ func (c *clusterClock) leaderSaid(unixMilli int64) {
 	c.offset.Store(unixMilli - c.now().UnixMilli())
 }
 
-// lead makes this node's own clock the cluster's.
-func (c *clusterClock) lead() { c.offset.Store(0) }
+// own returns this node's own clock, in Unix milliseconds.
+func (c *clusterClock) own() int64 { return c.now().UnixMilli() }
+
+const (
+	// surveyTimeout bounds the wait for a majority of clocks.
+	surveyTimeout = 500 * time.Millisecond
+	// surveyGrace is how long the others may take once a majority has answered.
+	surveyGrace = 10 * time.Millisecond
+	// surveyInterval is how often a leader looks at the clocks again: clocks drift,
+	// and are set.
+	surveyInterval = 10 * time.Second
+	// skewWarning is the difference that an operator is told of: more than clocks
+	// kept by NTP have.
+	skewWarning = 5 * time.Second
+)
+
+// setClock makes the median of the voters' clocks the cluster's time. Of two in the
+// middle the earlier counts: a clock that is behind does less harm. Without a majority of
+// clocks the time goes on as this node last knew it.
+func (r *replica) setClock() {
+	voters := r.voters()
+	answers := make(chan int64, len(voters))
+	own := r.clock.own()
+	for _, v := range voters {
+		if v.self {
+			answers <- own
+			continue
+		}
+		r.peers.StartConfirm(v.address, func(answer cluster.Confirmation, err error) {
+			if err == nil && answer.ServerID == v.id {
+				answers <- answer.NowUnixMilli
+			}
+		})
+	}
+	var clocks []int64
+	timer := time.NewTimer(surveyTimeout)
+	defer timer.Stop()
+	for waiting := true; waiting && len(clocks) < len(voters); {
+		select {
+		case clock := <-answers:
+			clocks = append(clocks, clock)
+			if len(clocks) == len(voters)/2+1 {
+				timer.Reset(surveyGrace)
+			}
+		case <-timer.C:
+			waiting = false
+		}
+	}
+	agreed, ok := medianClock(clocks, len(voters))
+	if !ok {
+		return
+	}
+	offset := agreed - own
+	r.clock.offset.Store(offset)
+	if skew := time.Duration(offset) * time.Millisecond; skew.Abs() > skewWarning {
+		r.log.Warn("this node's clock differs from its peers'; theirs is used", "difference", skew)
+	}
+}
+
+// medianClock returns what a majority of the voters' clocks allows to believe.
+func medianClock(clocks []int64, voters int) (unixMilli int64, ok bool) {
+	if len(clocks) <= voters/2 {
+		return 0, false
+	}
+	slices.Sort(clocks)
+	return clocks[(len(clocks)-1)/2], true
+}

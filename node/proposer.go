@@ -83,8 +83,9 @@ func (p *proposer) Propose(ctx context.Context, c fsm.Command) (fsm.Outcome, err
 	var operation fsm.OperationID
 	_, _ = rand.Read(operation[:]) // never fails
 	fsm.NameOperation(command, operation)
-	if len(command) > fsm.MaxCommandBytes {
-		return fsm.Outcome{}, fmt.Errorf("propose: command of %d bytes exceeds %d", len(command), fsm.MaxCommandBytes)
+	// What cannot be read must not get on the log: it would stop every node.
+	if _, err := fsm.DecodeCommand(command); err != nil {
+		return fsm.Outcome{}, fmt.Errorf("propose: %w", err)
 	}
 	type answer struct {
 		outcome fsm.Outcome

@@ -129,7 +129,7 @@ func (r *replica) takeOffice(ctx context.Context) {
 		term := r.raft.CurrentTerm()
 		err := await(ctx, r.raft.Barrier(barrierTimeout))
 		if err == nil && r.leads() && r.raft.CurrentTerm() == term {
-			r.clock.lead()
+			r.setClock()
 			r.leaderTerm.Store(term)
 			r.leadership.wake()
 			r.log.Info("leading", "term", term)
@@ -197,9 +197,22 @@ func (r *replica) append(ctx context.Context, commands [][]byte) ([]fsm.Outcome,
 	return outcomes, nil
 }
 
+// inOffice tells whether this node leads and is fit to: what earlier leaders
+// committed is applied, and the clock agrees with the voters'.
+func (r *replica) inOffice() bool {
+	term := r.raft.CurrentTerm()
+	return r.leads() && r.leaderTerm.Load() == term
+}
+
 // appendHere proposes one entry to this node's raft.
 func (r *replica) appendHere(ctx context.Context, commands [][]byte) ([]fsm.Outcome, error) {
+	if !r.inOffice() {
+		return nil, fmt.Errorf("%w: this node has just been elected", errRetry)
+	}
 	at := fsm.UnixMilli(r.clock.Now().UnixMilli())
+	if at <= 0 || at > fsm.MaxMoment {
+		return nil, fmt.Errorf("the clocks of this node and its peers say %s: set them right", time.UnixMilli(int64(at)))
+	}
 	future := r.raft.Apply(fsm.AppendEntry(nil, at, commands), enqueueTimeout)
 	if err := await(ctx, future); err != nil {
 		return nil, fmt.Errorf("%w: append an entry: %w", errRetry, err)
@@ -253,7 +266,7 @@ func (r *replica) confirmSelf() cluster.Confirmation {
 	term := r.raft.CurrentTerm()
 	leads := r.leads() && r.leaderTerm.Load() == term
 	servers := r.servers()
-	answer := cluster.Confirmation{ServerID: r.id, Term: term}
+	answer := cluster.Confirmation{ServerID: r.id, Term: term, NowUnixMilli: r.clock.own()}
 	for _, server := range servers {
 		if server.ID == r.id && server.Suffrage == raft.Voter {
 			answer.Voter = true

@@ -41,6 +41,10 @@ const (
 	e2ePatience = 45 * time.Second
 	e2eInterval = 10 * time.Millisecond
 
+	// cheapHashes is a setting for stories in which passwords are hashed often, or
+	// against a deadline.
+	cheapHashes = "xpack.security.authc.password_hashing.algorithm: bcrypt4\n"
+
 	pathToken  = "/_security/oauth2/token"
 	pathWhoAmI = "/_security/_authenticate"
 )

@@ -147,7 +147,7 @@ func TestE2EAllKilled(t *testing.T) {
 // 400. And it says so to load balancers.
 func TestE2ENoQuorum(t *testing.T) {
 	const deadline = 2 * time.Second
-	c := startDev(t, "request.timeout: 2s\n")
+	c := startDev(t, "request.timeout: 2s\n"+cheapHashes)
 	for _, survivor := range c.nodes {
 		live, err := survivor.token(c.elastic, asPassword("elastic", c.password))
 		must(t, err)

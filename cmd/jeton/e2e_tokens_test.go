@@ -15,7 +15,7 @@ import (
 // Whatever a node acknowledged, every other node knows at once: without a
 // repetition or a pause anywhere in these stories.
 func TestE2EAcknowledgedIsKnownEverywhereAtOnce(t *testing.T) {
-	c := startDev(t, "xpack.security.authc.password_hashing.algorithm: bcrypt4\n")
+	c := startDev(t, cheapHashes)
 
 	t.Run("a pair's life", func(t *testing.T) {
 		repeat(t, countFrom(t, "JETON_E2E_ROUNDS", 400), 8, func(i int) error { return c.lifeOfAPair(i) })

@@ -13,6 +13,7 @@ import (
 type FirstStart struct {
 	Self               Status
 	InitialMasterNodes []string // cluster.initial_master_nodes: node names; order and repetitions do not matter
+	Silent             []string // hosts of discovery.seed_hosts that did not answer
 	Peers              []Status // who answered through discovery; may hold this node, and one node several times
 }
 
@@ -29,8 +30,9 @@ type Decision struct {
 
 // Decide is a pure function of what is known. A cluster is started by exactly one
 // node, the first by name of cluster.initial_master_nodes, and only after every
-// node named there has answered that it has no state: no two nodes can start two
-// clusters, and none can be started beside one that exists.
+// node named there, and every seed host, has answered that it has no state: no two
+// nodes can start two clusters, and a node that lost its data none beside the one
+// it belonged to.
 func (f FirstStart) Decide() Decision {
 	peers, problem := f.peers()
 	if problem != "" {
@@ -65,6 +67,10 @@ func (f FirstStart) bootstrap(named []string, peers map[string]Status) Decision 
 	case len(missing) > 0:
 		return Decision{Reason: fmt.Sprintf("waiting for %s of cluster.initial_master_nodes to answer; found %s",
 			strings.Join(missing, ", "), strings.Join(names(peers), ", "))}
+	case len(f.Silent) > 0:
+		// One of them may belong to a cluster that this node would found again.
+		return Decision{Reason: fmt.Sprintf("waiting for %s of discovery.seed_hosts to answer: a cluster is only started when all of them "+
+			"say that there is none (remove hosts that do not exist yet)", strings.Join(f.Silent, ", "))}
 	case named[0] != f.Self.Name:
 		return Decision{Reason: fmt.Sprintf("waiting for node %s, the first of cluster.initial_master_nodes, to start the cluster", named[0])}
 	default:

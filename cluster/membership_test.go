@@ -67,6 +67,13 @@ func TestDecideHowToBecomeAMember(t *testing.T) {
 		{"a copied folder", a, all, []cluster.Status{with(b, func(s *cluster.Status) { s.ServerID = a.ServerID })}, nil, nil, "path.data was copied"},
 		{"an address twice", a, all, []cluster.Status{b, with(c, func(s *cluster.Status) { s.TransportAddress = b.TransportAddress })}, nil, nil, "transport.publish_host"},
 	}
+	t.Run("a seed host is silent", func(t *testing.T) {
+		// It may belong to the cluster that this node was in before it lost its data.
+		got := cluster.FirstStart{Self: a, InitialMasterNodes: []string{"a"}, Silent: []string{"b:9300"}}.Decide()
+		if got.Bootstrap != nil || got.Join != nil || !strings.Contains(got.Reason, "waiting for b:9300 of discovery.seed_hosts") {
+			t.Errorf("decided %+v", got)
+		}
+	})
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			got := cluster.FirstStart{Self: c.self, InitialMasterNodes: c.initial, Peers: c.peers}.Decide()

@@ -55,7 +55,7 @@ func (n *Node) every(ctx context.Context, interval time.Duration, name string, d
 func (n *Node) startChores(ctx context.Context) {
 	n.background.Go(func() { n.keepInitializing(ctx) })
 	n.every(ctx, n.config.Token.DeleteInterval, "collect expired tokens", n.collectExpired)
-	n.every(ctx, n.config.Raft.SnapshotInterval, "snapshot", n.snapshotIfDue)
+	n.background.Go(func() { n.keepSnapshots(ctx) })
 	n.every(ctx, surveyInterval, "compare clocks", n.compareClocks)
 	n.every(ctx, filesInterval, "reload certificates", func(context.Context) error { return n.ReloadCertificates() })
 	n.every(ctx, filesInterval, "reload the file realm", n.reloadFileRealm)
@@ -157,23 +157,40 @@ func (n *Node) collectExpired(ctx context.Context) error {
 	return nil
 }
 
-// snapshotIfDue takes a snapshot when the log since the last one is about as
-// large as the state: so the cost of snapshots stays in proportion to that of
-// the writes, however large the state is.
-func (n *Node) snapshotIfDue(ctx context.Context) error {
+// keepSnapshots takes snapshots when they are due, one after the other, until ctx
+// ends. A snapshot may take minutes, so it is not a duty with a time limit.
+func (n *Node) keepSnapshots(ctx context.Context) {
+	for ctx.Err() == nil {
+		pause(ctx, n.config.Raft.SnapshotInterval)
+		if ctx.Err() == nil && n.snapshotDue() {
+			n.takeSnapshot(ctx)
+		}
+	}
+}
+
+// snapshotDue tells whether the log since the last snapshot is about as large as
+// the state: so the cost of snapshots stays in proportion to that of the writes,
+// however large the state is.
+func (n *Node) snapshotDue() bool {
 	_, stateBytes := n.replica.state.Size()
-	since := n.replica.meter.logged.Load()
-	threshold := uint64(max(n.config.Raft.SnapshotThreshold, int64(stateBytes))) //nolint:gosec // neither is negative
-	if since < threshold {
-		return nil
+	threshold := max(n.config.Raft.SnapshotThreshold, int64(stateBytes))
+	return n.replica.meter.logged.Load() >= uint64(threshold) //nolint:gosec // not negative
+}
+
+func (n *Node) takeSnapshot(ctx context.Context) {
+	since, began := n.replica.meter.logged.Load(), time.Now()
+	done := make(chan error, 1)
+	go func() { done <- n.replica.raft.Snapshot().Error() }() // ends with raft at the latest
+	select {
+	case <-ctx.Done():
+	case err := <-done:
+		if err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+			n.log.Warn("no snapshot could be taken; it will be tried again, and the log grows meanwhile", "error", err)
+			return
+		}
+		n.replica.meter.snapshotTaken(since)
+		n.log.Info("snapshot taken", "log_bytes_since_last", since, "took", time.Since(began).Round(time.Millisecond))
 	}
-	err := await(ctx, n.replica.raft.Snapshot())
-	if err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
-		return fmt.Errorf("take a snapshot: %w", err)
-	}
-	n.replica.meter.logged.Add(-since)
-	n.log.Info("snapshot taken", "log_bytes_since_last", since, "state_bytes", stateBytes)
-	return nil
 }
 
 // compareClocks keeps the leader's idea of the cluster's time.

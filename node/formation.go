@@ -131,7 +131,8 @@ func (n *Node) stepMembership(ctx context.Context) (reason string, err error) {
 	}
 	n.addresses.follow(servers)
 	if address, _ := n.replica.raft.LeaderWithID(); address == "" {
-		n.addresses.note(n.discover(ctx), servers)
+		peers, _ := n.discover(ctx)
+		n.addresses.note(peers, servers)
 	}
 	for _, server := range servers {
 		if server.ID == n.replica.id {
@@ -167,14 +168,14 @@ func (n *Node) settle(ctx context.Context, self raft.Server) (reason string, err
 
 // firstStart decides how a node without state becomes a member.
 func (n *Node) firstStart(ctx context.Context) (reason string, err error) {
-	peers := n.discover(ctx)
+	peers, silent := n.discover(ctx)
 	n.addresses.note(peers, nil)
 	self := n.status()
 	initial := n.config.Discovery.InitialMasterNodes
 	if n.config.Discovery.SingleNode {
-		initial, peers = []string{n.config.NodeName}, nil
+		initial, peers, silent = []string{n.config.NodeName}, nil, nil
 	}
-	decision := cluster.FirstStart{Self: self, InitialMasterNodes: initial, Peers: peers}.Decide()
+	decision := cluster.FirstStart{Self: self, InitialMasterNodes: initial, Peers: peers, Silent: silent}.Decide()
 	switch {
 	case len(decision.Bootstrap) > 0:
 		n.log.Info("bootstrapping", "reason", decision.Reason)
@@ -189,14 +190,15 @@ func (n *Node) firstStart(ctx context.Context) (reason string, err error) {
 	}
 }
 
-// discover asks all seed hosts who they are, and returns who answered.
-func (n *Node) discover(ctx context.Context) []cluster.Status {
+// discover asks all seed hosts who they are, and returns who answered and which
+// hosts did not.
+func (n *Node) discover(ctx context.Context) (found []cluster.Status, silent []string) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	return n.askStatus(ctx, n.config.Discovery.SeedHosts)
 }
 
-func (n *Node) askStatus(ctx context.Context, addresses []string) []cluster.Status {
+func (n *Node) askStatus(ctx context.Context, addresses []string) (found []cluster.Status, silent []string) {
 	var asking sync.WaitGroup
 	answers := make([]*cluster.Status, len(addresses))
 	for i, address := range addresses {
@@ -209,13 +211,14 @@ func (n *Node) askStatus(ctx context.Context, addresses []string) []cluster.Stat
 		})
 	}
 	asking.Wait()
-	found := make([]cluster.Status, 0, len(answers))
-	for _, answer := range answers {
-		if answer != nil {
+	for i, answer := range answers {
+		if answer == nil {
+			silent = append(silent, addresses[i])
+		} else {
 			found = append(found, *answer)
 		}
 	}
-	return found
+	return found, silent
 }
 
 // askToJoin asks for membership, following hints to the leader.

@@ -28,6 +28,16 @@ type meter struct {
 	newest atomic.Pointer[position] // of the newest command entry; nil before the first Apply
 }
 
+// snapshotTaken says that a snapshot holds what the first so many bytes brought.
+func (m *meter) snapshotTaken(bytes uint64) {
+	for {
+		logged := m.logged.Load() // a snapshot of the leader's may have come between
+		if m.logged.CompareAndSwap(logged, logged-min(bytes, logged)) {
+			return
+		}
+	}
+}
+
 // position is an entry's place in the log.
 type position struct{ index, term uint64 }
 

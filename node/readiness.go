@@ -91,7 +91,8 @@ func (n *Node) Health(ctx context.Context) httpapi.Health {
 		}
 	}
 	health := httpapi.Health{Members: len(servers), Answering: 1}
-	for _, status := range n.askStatus(ctx, others) {
+	answering, _ := n.askStatus(ctx, others)
+	for _, status := range answering {
 		// A stranger may live where a member lived.
 		if slices.ContainsFunc(servers, func(s raft.Server) bool { return s.ID == status.ServerID }) {
 			health.Answering++

@@ -107,7 +107,7 @@ func raftConfig(c *config.Config, id raft.ServerID, log hclog.Logger, notify cha
 	rc.LeaderLeaseTimeout = c.Raft.HeartbeatTimeout / 2
 	rc.CommitTimeout = commitTimeout
 	rc.TrailingLogs = uint64(c.Raft.TrailingLogs) //nolint:gosec // validated to be positive
-	// Snapshots are taken by snapshotIfDue, not every so many entries.
+	// Snapshots are taken by keepSnapshots, not every so many entries.
 	rc.SnapshotThreshold = math.MaxUint64
 	rc.SnapshotInterval = time.Hour
 	rc.NoLegacyTelemetry = true

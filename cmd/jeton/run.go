@@ -87,7 +87,8 @@ A cluster of your own, on machines a, b and c:
 
   jeton certs --out certs --node a=a.example.org --node b=b.example.org --node c=c.example.org
   jeton validate --config jeton.yml       all problems of the settings at once
-  jeton server --config jeton.yml         on each machine, with its own files`),
+  jeton server --config jeton.yml         on each machine, with its own files
+  jeton operator raft list-peers --config jeton.yml     who belongs to it, and how they are`),
 		Example: strings.Trim(`
   jeton dev --nodes 3 --data ./cluster
   jeton server --config /etc/jeton/jeton.yml
@@ -106,6 +107,7 @@ A cluster of your own, on machines a, b and c:
 		newServerCommand(environ),
 		newDevCommand(environ),
 		newCertsCommand(),
+		newOperatorCommand(environ),
 		newValidateCommand(environ),
 		newVersionCommand(),
 		newSettingsTopic(),

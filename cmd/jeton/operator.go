@@ -1,0 +1,250 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"jeton/cluster"
+	"jeton/node/certs"
+	"jeton/node/config"
+)
+
+// exitNoLeader is how list-peers says that the cluster stands still.
+const exitNoLeader = 2
+
+func newOperatorCommand(environ []string) *cobra.Command {
+	group := func(use, short, long string, commands ...*cobra.Command) *cobra.Command {
+		cmd := &cobra.Command{
+			Use: use, Short: short, Long: long, Args: unknownCommand, SuggestionsMinimumDistance: 2,
+			RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		}
+		cmd.AddCommand(commands...)
+		return cmd
+	}
+	raft := group("raft", "Look at and change the membership of a cluster",
+		"Looks at and changes who belongs to the cluster.", newListPeersCommand(environ), newRemovePeerCommand(environ))
+	return group("operator", "Tools for the operator of a cluster", "Tools for the operator of a cluster.", raft)
+}
+
+// whomToAsk is what the operator's commands need to talk to a cluster.
+type whomToAsk struct {
+	settingsSource
+	addresses []string
+}
+
+func (w *whomToAsk) addFlags(cmd *cobra.Command) {
+	w.settingsSource.addFlags(cmd)
+	cmd.Flags().StringArrayVar(&w.addresses, "address", nil,
+		"ask the node at `HOST:PORT` (its transport port), not those that the settings name; may be repeated")
+}
+
+// open returns a connection to the cluster and the addresses to begin with: those
+// given, or the node's own and its seed hosts.
+func (w *whomToAsk) open(environ []string) (*peerClient, *config.Config, error) {
+	if w.file == "" {
+		return nil, nil, usageErrorf("--config is required: the settings of a node on this machine, whose certificate opens the port between the nodes")
+	}
+	loaded, err := w.load(environ)
+	if err != nil {
+		return nil, nil, err
+	}
+	first := append([]string{loaded.Transport.PublishAddress()}, loaded.Discovery.SeedHosts...)
+	if len(w.addresses) > 0 {
+		first = nil
+	}
+	for _, address := range w.addresses {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return nil, nil, usageErrorf("--address %s: want HOST:PORT", address)
+		}
+		first = append(first, address)
+	}
+	client, err := newPeerClient(loaded)
+	if err != nil {
+		return nil, nil, err
+	}
+	client.first = first
+	return client, loaded, nil
+}
+
+func newPeerClient(loaded *config.Config) (*peerClient, error) {
+	self := certs.Identity{Cluster: loaded.ClusterName, Node: loaded.NodeName}
+	tls, err := certs.NewTransport(loaded.Transport.TLS.Files, self, time.Now)
+	if err != nil {
+		return nil, fmt.Errorf("transport certificate: %w", err)
+	}
+	client, err := cluster.NewClient(cluster.ClientConfig{ClusterName: loaded.ClusterName, TLS: tls.TransportClient, Now: time.Now})
+	if err != nil {
+		return nil, fmt.Errorf("prepare connections to the nodes: %w", err)
+	}
+	return &peerClient{status: statusWith(client.Status), leave: leaveWith(client.Leave), close: client.Close}, nil
+}
+
+func newListPeersCommand(environ []string) *cobra.Command {
+	var whom whomToAsk
+	var format string
+	cmd := &cobra.Command{
+		Use:   "list-peers --config FILE",
+		Short: "List the members of the cluster and how they are",
+		Long: strings.TrimSpace(`
+Asks the nodes that the settings name, and every member these tell of, and prints
+the members as the leader (or else who knows most) has them: name, ID, address,
+state, whether it votes, term, index of the newest entry in its state, and whether
+it answers. A node that answers without being a member is listed too.
+
+FILE is the configuration of any node on this machine: its transport certificate
+opens the port between the nodes.
+
+Exit code 0: a leader is known; 2: none is, so nothing can be written or confirmed;
+1: no node answers at all.`),
+		Example: strings.Trim(`
+  jeton operator raft list-peers --config /etc/jeton/jeton.yml
+  jeton operator raft list-peers --config jeton.yml --address 10.0.0.2:9300
+  jeton operator raft list-peers --config jeton.yml --format json`, "\n"),
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := outputFormat(format); err != nil {
+				return err
+			}
+			client, _, err := whom.open(environ)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = client.close() }() // nothing is under way
+			seen, err := client.look(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := seen.print(cmd.OutOrStdout(), format); err != nil {
+				return err
+			}
+			if seen.Leader == "" {
+				fmt.Fprintln(cmd.ErrOrStderr(), "jeton: no leader is known: most of the voters must run and reach each other")
+				return &exitError{code: exitNoLeader}
+			}
+			return nil
+		},
+	}
+	whom.addFlags(cmd)
+	cmd.Flags().StringVar(&format, "format", formatText, "output: text or json")
+	return cmd
+}
+
+// print prints the members as a table, or as one JSON object.
+func (v *clusterView) print(out io.Writer, format string) error {
+	if format == formatJSON {
+		return json.NewEncoder(out).Encode(v) //nolint:wrapcheck // says what could not be written
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "Node\tID\tAddress\tState\tVoter\tTerm\tApplied\tReachable")
+	for _, p := range v.Peers {
+		term, applied := "-", "-"
+		if p.Reachable {
+			term, applied = strconv.FormatUint(p.Term, 10), strconv.FormatUint(p.Applied, 10)
+		}
+		fmt.Fprintln(table, strings.Join([]string{
+			orDash(p.Node), p.ID, p.Address, orDash(p.State), strconv.FormatBool(p.Voter), term, applied, strconv.FormatBool(p.Reachable),
+		}, "\t"))
+	}
+	return table.Flush() //nolint:wrapcheck // says what could not be written
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+func newRemovePeerCommand(environ []string) *cobra.Command {
+	var whom whomToAsk
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "remove-peer ID-OR-NAME --config FILE",
+		Short: "Remove a member that is gone for good",
+		Long: strings.TrimSpace(`
+Asks the leader to remove a member, given by its ID, its name or its address as
+list-peers shows them; one that does not answer has no name. It asks before it
+acts, unless --yes is given.
+
+A removed node takes no part any more; stop it if it still runs. To join again
+it must be emptied: stop it, delete its path.data and start it; it is then another
+member. A node that only moves, or restarts, must not be removed. Remove
+a machine that was lost before its replacement is added: until then it counts as a
+member that has failed. The last voter cannot be removed.
+
+Exit code 0: it is no member any more; 1: it was not removed, or that is not known.`),
+		Example: strings.Trim(`
+  jeton operator raft remove-peer c --config /etc/jeton/jeton.yml
+  jeton operator raft remove-peer 0f2ae3c4-3c0e-4a8b-9c3f-5b7e0d7f6a10 --config jeton.yml --yes`, "\n"),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usageErrorf("want the ID or the name of one member, as list-peers shows it")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, loaded, err := whom.open(environ)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = client.close() }() // nothing is under way
+			confirm := func(question string) error { return confirmed(cmd, yes, question) }
+			return client.remove(cmd.Context(), loaded.ClusterName, args[0], cmd.OutOrStdout(), confirm)
+		},
+	}
+	whom.addFlags(cmd)
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+// confirmed asks a person at a terminal; nobody else can be asked.
+func confirmed(cmd *cobra.Command, yes bool, question string) error {
+	if yes {
+		return nil
+	}
+	if !isTerminal(cmd.InOrStdin()) {
+		return usageErrorf("nobody is at a terminal to be asked: add --yes")
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "%s [y/N] ", question)
+	answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // its end is a no
+	if !slices.Contains([]string{"y", "yes"}, strings.ToLower(strings.TrimSpace(answer))) {
+		return errors.New("nothing was changed")
+	}
+	return nil
+}
+
+// remove removes the member that target means.
+func (c *peerClient) remove(ctx context.Context, clusterName, target string, out io.Writer, confirm func(question string) error) error {
+	seen, err := c.look(ctx)
+	if err != nil {
+		return err
+	}
+	victim, err := seen.find(target)
+	if err != nil {
+		return err
+	}
+	if seen.Leader == "" {
+		return errNoLeader
+	}
+	fmt.Fprintf(out, "%s is a member of the cluster %q.\n%s", victim, clusterName, seen.consequences(victim))
+	if err := confirm("Remove " + victim.name() + "?"); err != nil {
+		return err
+	}
+	if err := c.leaveThrough(ctx, seen.leaderAddress(), victim.ID); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s is no member any more.\n", victim.name())
+	return nil
+}

@@ -1,0 +1,271 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"jeton/cluster"
+)
+
+const (
+	// lookPatience is how long one node may take to say how it is.
+	lookPatience = 3 * time.Second
+	// removePatience is how long the leader may take to remove a member.
+	removePatience = 15 * time.Second
+	// maxHints bounds how often one node may send on to another as the leader.
+	maxHints = 5
+)
+
+var errNoLeader = errors.New("no leader is known, and only a leader can remove a member: most of the voters must run and reach each other")
+
+// peerClient asks the nodes of a cluster as another node does.
+type peerClient struct {
+	first  []string // addresses to begin with
+	status func(ctx context.Context, address string) (cluster.Status, error)
+	leave  func(ctx context.Context, address, id string) error
+	close  func() error
+}
+
+// statusWith and leaveWith give the methods of [cluster.Client] plain text for the
+// consensus library's types, which this package does not know.
+func statusWith[A ~string](ask func(context.Context, A) (cluster.Status, error)) func(context.Context, string) (cluster.Status, error) {
+	return func(ctx context.Context, address string) (cluster.Status, error) { return ask(ctx, A(address)) }
+}
+
+func leaveWith[A, ID ~string](ask func(context.Context, A, ID) error) func(context.Context, string, string) error {
+	return func(ctx context.Context, address, id string) error { return ask(ctx, A(address), ID(id)) }
+}
+
+// peerView is one node as list-peers shows it.
+type peerView struct {
+	Node      string `json:"node"`    // empty: it does not answer
+	ID        string `json:"id"`      //
+	Address   string `json:"address"` // of its transport port
+	State     string `json:"state"`   // leader, follower, candidate, "not a member"; empty: it does not answer
+	Voter     bool   `json:"voter"`
+	Term      uint64 `json:"term"`
+	Applied   uint64 `json:"applied"`
+	Reachable bool   `json:"reachable"`
+}
+
+const notMember = "not a member"
+
+// name is what a person calls the node.
+func (p peerView) name() string { return cmp.Or(p.Node, p.ID) }
+
+func (p peerView) String() string {
+	state := "does not answer"
+	if p.Reachable {
+		state = p.State
+	}
+	if p.Node == "" {
+		return fmt.Sprintf("%s (%s, %s)", p.ID, p.Address, state)
+	}
+	return fmt.Sprintf("%s (ID %s, %s, %s)", p.Node, p.ID, p.Address, state)
+}
+
+// clusterView is a cluster as its nodes describe it.
+type clusterView struct {
+	Leader string     `json:"leader"` // ID; empty: none is known
+	Peers  []peerView `json:"peers"`
+}
+
+// look asks the first addresses, and then every member that is heard of. It fails
+// when nobody answers.
+func (c *peerClient) look(ctx context.Context) (*clusterView, error) {
+	answers := map[string]cluster.Status{} // by ID
+	asked := map[string]bool{}
+	var failures []error
+	for next := slices.Clone(c.first); len(next) > 0; {
+		var fresh []string
+		for _, address := range next {
+			if !asked[address] {
+				asked[address] = true
+				fresh = append(fresh, address)
+			}
+		}
+		next = nil
+		for _, answer := range c.askAll(ctx, fresh) {
+			if answer.err != nil {
+				failures = append(failures, answer.err)
+				continue
+			}
+			answers[string(answer.status.ServerID)] = answer.status
+			for _, member := range answer.status.Members {
+				next = append(next, string(member.Address))
+			}
+		}
+	}
+	if len(answers) == 0 {
+		return nil, fmt.Errorf("no node answers:\n%w", errors.Join(failures...))
+	}
+	return viewOf(answers), nil
+}
+
+type peerAnswer struct {
+	status cluster.Status
+	err    error
+}
+
+func (c *peerClient) askAll(ctx context.Context, addresses []string) []peerAnswer {
+	ctx, cancel := context.WithTimeout(ctx, lookPatience)
+	defer cancel()
+	answers := make([]peerAnswer, len(addresses))
+	var asking sync.WaitGroup
+	for i, address := range addresses {
+		asking.Go(func() { answers[i].status, answers[i].err = c.status(ctx, address) })
+	}
+	asking.Wait()
+	return answers
+}
+
+// viewOf believes the leader, else who is furthest.
+func viewOf(answers map[string]cluster.Status) *clusterView {
+	leads := func(s cluster.Status) int {
+		if s.State == "Leader" {
+			return 1
+		}
+		return 0
+	}
+	var best cluster.Status
+	for _, status := range answers {
+		if cmp.Or(cmp.Compare(leads(status), leads(best)), cmp.Compare(status.Term, best.Term),
+			cmp.Compare(len(status.Members), len(best.Members)), cmp.Compare(status.Applied, best.Applied)) > 0 || best.ServerID == "" {
+			best = status
+		}
+	}
+	view := &clusterView{Leader: string(best.LeaderID)}
+	if leads(best) > 0 {
+		view.Leader = string(best.ServerID)
+	}
+	member := map[string]bool{}
+	for _, m := range best.Members {
+		member[string(m.ID)] = true
+		peer := peerView{ID: string(m.ID), Address: string(m.Address), Voter: m.Voter}
+		if status, ok := answers[peer.ID]; ok {
+			peer = peer.answered(status)
+		}
+		view.Peers = append(view.Peers, peer)
+	}
+	for id, status := range answers {
+		if !member[id] {
+			peer := peerView{ID: id, Address: string(status.TransportAddress)}
+			peer = peer.answered(status)
+			peer.State = notMember
+			view.Peers = append(view.Peers, peer)
+		}
+	}
+	slices.SortFunc(view.Peers, func(a, b peerView) int {
+		return cmp.Or(cmp.Compare(a.name(), b.name()), cmp.Compare(a.ID, b.ID))
+	})
+	return view
+}
+
+func (p peerView) answered(status cluster.Status) peerView {
+	p.Node, p.State, p.Term, p.Applied, p.Reachable = status.Name, strings.ToLower(status.State), status.Term, status.Applied, true
+	return p
+}
+
+// find returns the one member that a person means.
+func (v *clusterView) find(target string) (peerView, error) {
+	var found []peerView
+	var known []string
+	for _, peer := range v.Peers {
+		if peer.State == notMember {
+			if target == peer.ID || target == peer.Node {
+				known = append(known, peer.name()+" answers, but is not a member")
+			}
+			continue
+		}
+		known = append(known, peer.String())
+		if target == peer.ID || target == peer.Node || target == peer.Address {
+			found = append(found, peer)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return peerView{}, fmt.Errorf("no member has the ID, the name or the address %q; the members, of which those that do not answer have no name:\n  %s",
+			target, strings.Join(known, "\n  "))
+	default:
+		return peerView{}, fmt.Errorf("%q means several members; give the ID of one:\n  %s\n  %s", target, found[0], found[1])
+	}
+}
+
+func (v *clusterView) leaderAddress() string {
+	for _, peer := range v.Peers {
+		if peer.ID == v.Leader {
+			return peer.Address
+		}
+	}
+	return ""
+}
+
+// consequences says what a removal means.
+func (v *clusterView) consequences(victim peerView) string {
+	voters, answering := 0, 0
+	for _, peer := range v.Peers {
+		if peer.Voter && peer.ID != victim.ID {
+			voters++
+			if peer.Reachable {
+				answering++
+			}
+		}
+	}
+	majority := voters/2 + 1
+	var b strings.Builder
+	b.WriteString("If it is removed, it takes no part any more: stop it if it still runs. To join again it must be\n" +
+		"emptied (its path.data deleted), and is another member then.\n")
+	if voters == 0 {
+		return b.String() // it will be refused
+	}
+	fmt.Fprintf(&b, "Afterwards %d of %s must agree on every write: the cluster survives the loss of %d.\n",
+		majority, plural(voters, "voter"), voters-majority)
+	if answering < majority {
+		fmt.Fprintf(&b, "WARNING: only %d of them answer now, so the cluster will stand still.\n", answering)
+	}
+	return b.String()
+}
+
+// leaveThrough asks the leader to remove a member, and whoever is named as the
+// leader instead.
+func (c *peerClient) leaveThrough(ctx context.Context, address, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, removePatience)
+	defer cancel()
+	var err error
+	for range maxHints {
+		if err = c.leave(ctx, address, id); err == nil {
+			return nil
+		}
+		hint, ok := errors.AsType[*cluster.NotLeaderError](err)
+		if !ok {
+			break
+		}
+		if hint.Leader == "" {
+			return errNoLeader
+		}
+		address = string(hint.Leader)
+	}
+	if errors.Is(err, cluster.ErrNotProposed) {
+		return fmt.Errorf("not removed: %w", err)
+	}
+	if c.gone(context.WithoutCancel(ctx), id) {
+		return nil // the leader removed itself, and its answer was lost with it
+	}
+	return fmt.Errorf("whether it was removed is not known; list-peers tells: %w", err)
+}
+
+// gone says whether the cluster has a leader that does not know the member.
+func (c *peerClient) gone(ctx context.Context, id string) bool {
+	seen, err := c.look(ctx)
+	return err == nil && seen.Leader != "" && seen.Leader != id && !slices.ContainsFunc(seen.Peers, func(p peerView) bool {
+		return p.ID == id && p.State != notMember
+	})
+}

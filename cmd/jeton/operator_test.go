@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"jeton/cluster"
+)
+
+// fakeNodes are the nodes of a cluster by address.
+type fakeNodes struct {
+	statuses map[string]cluster.Status
+	leave    map[string]error // by address; absent: done
+	onLeave  func(id string)
+
+	mu   sync.Mutex
+	left []string // address and id of every request
+}
+
+func (f *fakeNodes) client(first ...string) *peerClient {
+	return &peerClient{
+		first: first,
+		status: func(_ context.Context, address string) (cluster.Status, error) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			status, ok := f.statuses[address]
+			if !ok {
+				return status, fmt.Errorf("dial %s: connection refused", address)
+			}
+			return status, nil
+		},
+		leave: func(_ context.Context, address, id string) error {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.left = append(f.left, address+" "+id)
+			if f.onLeave != nil {
+				f.onLeave(id)
+			}
+			return f.leave[address]
+		},
+		close: func() error { return nil },
+	}
+}
+
+// threeNodes leads node a, has node c away, and knows d, which is no member.
+func threeNodes() *fakeNodes {
+	members := []cluster.Member{
+		{ID: "1", Address: "a:1", Voter: true}, {ID: "2", Address: "b:1", Voter: true}, {ID: "3", Address: "c:1", Voter: true},
+	}
+	return &fakeNodes{leave: map[string]error{}, statuses: map[string]cluster.Status{
+		"a:1": {ServerID: "1", Name: "a", TransportAddress: "a:1", State: "Leader", Term: 4, Applied: 9, LeaderID: "1", Members: members},
+		"b:1": {ServerID: "2", Name: "b", TransportAddress: "b:1", State: "Follower", Term: 4, Applied: 8, LeaderID: "1", Members: members[:2]},
+		"d:1": {ServerID: "9", Name: "d", TransportAddress: "d:1", State: "Follower"},
+	}}
+}
+
+func TestListPeersAsksEveryMemberItHearsOf(t *testing.T) {
+	seen, err := threeNodes().client("d:1", "b:1", "nowhere:1").look(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var printed strings.Builder
+	checkProblem(t, seen.print(&printed, formatText), "")
+	want := `
+Node  ID  Address  State         Voter  Term  Applied  Reachable
+-     3   c:1      -             true   -     -        false
+a     1   a:1      leader        true   4     9        true
+b     2   b:1      follower      true   4     8        true
+d     9   d:1      not a member  false  0     0        true
+`
+	if diff := cmp.Diff(strings.TrimPrefix(want, "\n"), printed.String()); diff != "" {
+		t.Error(diff)
+	}
+	printed.Reset()
+	checkProblem(t, seen.print(&printed, formatJSON), "")
+	const first = `{"leader":"1","peers":[{"node":"","id":"3","address":"c:1","state":"","voter":true,"term":0,"applied":0,"reachable":false},`
+	if got := printed.String(); !strings.HasPrefix(got, first) {
+		t.Error(got)
+	}
+}
+
+func TestListPeersWithoutLeader(t *testing.T) {
+	nodes := threeNodes()
+	delete(nodes.statuses, "a:1")
+	orphan := nodes.statuses["b:1"]
+	orphan.State, orphan.LeaderID = "Candidate", ""
+	nodes.statuses["b:1"] = orphan
+	seen, err := nodes.client("b:1").look(t.Context())
+	if err != nil || seen.Leader != "" || len(seen.Peers) != 2 {
+		t.Errorf("%+v, %v", seen, err)
+	}
+	_, err = nodes.client("x:1", "y:1").look(t.Context())
+	checkProblem(t, err, "no node answers:\ndial x:1")
+}
+
+func remove(t *testing.T, nodes *fakeNodes, target string, answer error) (string, error) {
+	t.Helper()
+	var out strings.Builder
+	err := nodes.client("b:1", "d:1").remove(t.Context(), "prod", target, &out, func(question string) error {
+		out.WriteString(question + "\n")
+		return answer
+	})
+	return out.String(), err
+}
+
+func TestRemovePeerFollowsTheLeader(t *testing.T) {
+	for _, target := range []string{"3", "c:1"} {
+		nodes := threeNodes()
+		nodes.leave["a:1"] = &cluster.NotLeaderError{Leader: "b:1"}
+		out, err := remove(t, nodes, target, nil)
+		checkProblem(t, err, "")
+		for _, text := range []string{
+			`3 (c:1, does not answer) is a member of the cluster "prod"`, "its path.data deleted",
+			"Afterwards 2 of 2 voters must agree on every write: the cluster survives the loss of 0.", "Remove 3?", "3 is no member any more.",
+		} {
+			if !strings.Contains(out, text) {
+				t.Errorf("%q is missing in %s", text, out)
+			}
+		}
+		if diff := cmp.Diff([]string{"a:1 3", "b:1 3"}, nodes.left); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+func TestRemovePeerWarnsOfAStandstill(t *testing.T) {
+	out, err := remove(t, threeNodes(), "b", nil)
+	checkProblem(t, err, "")
+	if !strings.Contains(out, "WARNING: only 1 of them answer now") {
+		t.Error(out)
+	}
+}
+
+func TestRemovePeerRefuses(t *testing.T) {
+	notLeader := &cluster.NotLeaderError{}
+	for _, test := range []struct {
+		name, target string
+		answer       error // of the person
+		leave        error // of the leader
+		want         string
+		asked        int
+	}{
+		{"unknown", "z", nil, nil, `no member has the ID, the name or the address "z"`, 0},
+		{"not a member", "d", nil, nil, "d answers, but is not a member", 0},
+		{"the person said no", "b", errors.New("nothing was changed"), nil, "nothing was changed", 0},
+		{"the last voter", "b", nil, fmt.Errorf("%w: no voter would be left", cluster.ErrRefused), "not removed: refused, certainly without effect: no voter would be left", 1},
+		{"the leader was just lost", "b", nil, notLeader, "no leader is known", 1},
+		{"hints in a circle", "b", nil, &cluster.NotLeaderError{Leader: "a:1"}, "not removed: not the leader", maxHints},
+		{"the answer was lost", "b", nil, errors.New("connection reset"), "whether it was removed is not known", 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			nodes := threeNodes()
+			nodes.leave["a:1"] = test.leave
+			_, err := remove(t, nodes, test.target, test.answer)
+			checkProblem(t, err, test.want)
+			if len(nodes.left) != test.asked {
+				t.Errorf("asked %v", nodes.left)
+			}
+		})
+	}
+}
+
+// The leader steps down when it has removed itself, and may be gone before it has said so.
+func TestRemovedLeaderNeedNotAnswer(t *testing.T) {
+	nodes := threeNodes()
+	nodes.leave["a:1"] = errors.New("connection reset")
+	nodes.onLeave = func(string) {
+		delete(nodes.statuses, "a:1")
+		b := nodes.statuses["b:1"]
+		b.State, b.LeaderID, b.Members = "Leader", "2", b.Members[1:]
+		nodes.statuses["b:1"] = b
+	}
+	out, err := remove(t, nodes, "a", nil)
+	checkProblem(t, err, "")
+	if !strings.Contains(out, "a is no member any more.") {
+		t.Error(out)
+	}
+}
+
+func TestSeveralMembersOfOneName(t *testing.T) {
+	nodes := threeNodes()
+	again := nodes.statuses["b:1"]
+	again.ServerID, again.TransportAddress = "3", "c:1"
+	nodes.statuses["c:1"] = again
+	_, err := remove(t, nodes, "b", nil)
+	checkProblem(t, err, `"b" means several members; give the ID of one`)
+}

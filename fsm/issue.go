@@ -49,6 +49,7 @@ func (c Issue) apply(s *State) Outcome {
 		if c.SessionLifetime > 0 {
 			p.sessionEnds = s.now + UnixMilli(c.SessionLifetime)
 			p.refreshExpires = min(p.refreshExpires, p.sessionEnds)
+			p.accessExpires = min(p.accessExpires, p.sessionEnds)
 		}
 	}
 	s.pairs.add(p)

@@ -153,6 +153,8 @@ func (m *model) issue(c Issue) Outcome {
 		if c.SessionLifetime != 0 {
 			p.sessionEnds = m.now + UnixMilli(c.SessionLifetime)
 			p.RefreshExpiresAt = min(p.RefreshExpiresAt, p.sessionEnds)
+			p.AccessExpiresAt = min(p.AccessExpiresAt, p.sessionEnds)
+			p.SessionEndsAt = p.sessionEnds
 		}
 	}
 	m.add(p)
@@ -195,7 +197,7 @@ func (m *model) refresh(c Refresh) Outcome {
 		return m.succeed(p, c)
 	}
 	first, known := m.find(p.consumedBy)
-	if known && m.now-p.consumedAt <= UnixMilli(c.Window) {
+	if known && c.Window > 0 && m.now-p.consumedAt <= UnixMilli(c.Window) {
 		return Outcome{Salt: first.Salt}
 	}
 	outcome := Outcome{Reason: Reused}
@@ -223,6 +225,8 @@ func (m *model) succeed(p *modelPair, c Refresh) Outcome {
 	}
 	if next.sessionEnds != 0 {
 		next.RefreshExpiresAt = min(next.RefreshExpiresAt, next.sessionEnds)
+		next.AccessExpiresAt = min(next.AccessExpiresAt, next.sessionEnds)
+		next.SessionEndsAt = next.sessionEnds
 	}
 	m.add(next)
 	p.Refreshed, p.consumedAt, p.consumedBy = true, m.now, c.Operation

@@ -202,6 +202,7 @@ func (p *pairs) token(r ref) Token {
 		CreatedAt:          record.createdAt(),
 		AccessExpiresAt:    record.accessExpires(),
 		RefreshExpiresAt:   record.refreshExpires(),
+		SessionEndsAt:      record.sessionEnds(),
 		AccessInvalidated:  record.is(accessInvalidated),
 		RefreshInvalidated: record.is(refreshInvalidated),
 		Refreshed:          record.is(refreshed),

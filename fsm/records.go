@@ -31,6 +31,7 @@ type Token struct {
 	CreatedAt          UnixMilli
 	AccessExpiresAt    UnixMilli // valid at this very moment, invalid after
 	RefreshExpiresAt   UnixMilli // zero: no refresh token; the session's end is included
+	SessionEndsAt      UnixMilli // zero: the family has no end; else no token of it lives longer
 	AccessInvalidated  bool
 	RefreshInvalidated bool
 	Refreshed          bool

@@ -11,7 +11,7 @@ type Refresh struct {
 	Refresh         Digest // of the successor
 	AccessLifetime  int64  // milliseconds, at most MaxAccessLifetime
 	RefreshLifetime int64  // milliseconds, at most MaxRefreshLifetime; the session's end comes first
-	Window          int64  // milliseconds in which a repetition by the same client gets the same successor, at most MaxRefreshWindow
+	Window          int64  // milliseconds in which a repetition by the same client gets the same successor, at most MaxRefreshWindow; 0: a repetition is reuse at once
 	KeepFamily      bool   // reuse after the window leaves the family alive (as Elasticsearch does)
 }
 
@@ -71,6 +71,7 @@ func (c Refresh) consume(s *State, presented ref) {
 	}
 	if successor.sessionEnds != 0 {
 		successor.refreshExpires = min(successor.refreshExpires, successor.sessionEnds)
+		successor.accessExpires = min(successor.accessExpires, successor.sessionEnds)
 	}
 	s.pairs.add(successor)
 	s.operations.consume(presented, c.Salt)
@@ -80,7 +81,7 @@ func (c Refresh) consume(s *State, presented ref) {
 // a client that lost its answer, or two threads of one client; after it, one of
 // two parties holds a stolen token, and nobody can tell which (RFC 9700, 4.14.2).
 func (c Refresh) again(s *State, presented ref) Outcome {
-	if at, ok := s.pairs.consumedAt(presented); ok && s.now-at <= UnixMilli(c.Window) {
+	if at, ok := s.pairs.consumedAt(presented); ok && c.Window > 0 && s.now-at <= UnixMilli(c.Window) {
 		if salt, ok := s.operations.salt(presented, at); ok {
 			return Outcome{Salt: salt}
 		}

@@ -93,6 +93,7 @@ func TestRefreshInheritsAndRenews(t *testing.T) {
 		Identity: &first.Identity, Client: renamed, CreatedAt: start + 10*hour,
 		AccessExpiresAt:  start + 10*hour + 20*minute,
 		RefreshExpiresAt: start + 30*hour, // the session ends before the day is over
+		SessionEndsAt:    start + 30*hour,
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("successor (-want +got):\n%s", d)

@@ -173,6 +173,8 @@ func TestIssue(t *testing.T) {
 	alone.Refresh, alone.RefreshLifetime = Digest{}, 0
 	session := pairOf(1)
 	session.SessionLifetime = int64(hour)
+	short := pairOf(1)
+	short.SessionLifetime = int64(minute)
 	long := pairOf(1)
 	long.AccessLifetime, long.RefreshLifetime, long.SessionLifetime = MaxAccessLifetime, MaxRefreshLifetime, MaxRefreshLifetime
 	cases := map[string]struct {
@@ -181,8 +183,11 @@ func TestIssue(t *testing.T) {
 	}{
 		"pair":         {pairOf(1), Token{AccessExpiresAt: start + 20*minute, RefreshExpiresAt: start + 24*hour}},
 		"access alone": {alone, Token{AccessExpiresAt: start + 20*minute}},
-		"session":      {session, Token{AccessExpiresAt: start + 20*minute, RefreshExpiresAt: start + hour}},
-		"longest":      {long, Token{AccessExpiresAt: start + MaxAccessLifetime, RefreshExpiresAt: start + MaxRefreshLifetime}},
+		"session":      {session, Token{AccessExpiresAt: start + 20*minute, RefreshExpiresAt: start + hour, SessionEndsAt: start + hour}},
+		"a session shorter than its access token": {
+			short, Token{AccessExpiresAt: start + minute, RefreshExpiresAt: start + minute, SessionEndsAt: start + minute},
+		},
+		"longest": {long, Token{AccessExpiresAt: start + MaxAccessLifetime, RefreshExpiresAt: start + MaxRefreshLifetime, SessionEndsAt: start + MaxRefreshLifetime}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -59,7 +59,7 @@ func (s *Service) Authenticate(ctx context.Context, c Credentials) (Caller, erro
 		if err != nil {
 			return Caller{}, err
 		}
-		if t, found := s.view.AccessToken(digest); found && s.dead(&t) {
+		if s.gone(digest) {
 			return Caller{}, ErrExpired
 		}
 		if err := s.confirmRead(ctx); err != nil {
@@ -88,9 +88,11 @@ func (s *Service) AuthenticateForWrite(ctx context.Context, c Credentials) (Call
 		if err != nil {
 			return Caller{}, err
 		}
-		caller, err := s.bearer(digest)
-		if !errors.Is(err, ErrUnknown) {
-			return caller, err // live, and guarded; or dead for ever
+		if caller, err := s.bearer(digest); err == nil {
+			return caller, nil // live by this node's state, and guarded
+		}
+		if s.gone(digest) {
+			return Caller{}, ErrExpired
 		}
 		if err := s.confirmRead(ctx); err != nil {
 			return Caller{}, err
@@ -128,6 +130,14 @@ func (s *Service) bearer(digest fsm.Digest) (Caller, error) {
 		Guard:        fsm.Guard{Bearer: digest, RolesVersion: s.view.RolesVersion()},
 		AccessDigest: digest,
 	}, nil
+}
+
+// gone tells whether an access token is over beyond doubt, so that it can be refused
+// without a confirmed read: it was invalidated, or has expired by the time on the
+// log. This node's idea of the time may be wrong until a leader has told it.
+func (s *Service) gone(digest fsm.Digest) bool {
+	t, found := s.view.AccessToken(digest)
+	return found && (t.AccessInvalidated || s.view.Now() > t.AccessExpiresAt)
 }
 
 // dead tells whether an access token is over. It is valid at the very

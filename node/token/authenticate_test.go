@@ -82,6 +82,29 @@ func TestALoginCarriesWhatItRestedOn(t *testing.T) {
 	}
 }
 
+// TestAClockAloneEndsNoToken: a node that can ask nobody may have a wrong clock.
+// It once answered "expired" in an outage, and clients threw good sessions away.
+func TestAClockAloneEndsNoToken(t *testing.T) {
+	for way, authenticate := range bothWays() {
+		t.Run(way, func(t *testing.T) {
+			clock := newClock()
+			c := newCluster(t, 1, clock.now, nil)
+			c.putUser("joe", "secret")
+			n := c.nodes[0]
+			pair := n.mustIssue("joe", "secret")
+			clock.advance(accessLifetime + time.Millisecond)
+			n.confirmFault = realm.ErrUnavailable
+			if _, err := authenticate(n, t.Context(), bearer(pair.AccessToken)); !errors.Is(err, token.ErrUnavailable) {
+				t.Errorf("cut off: got %v", err)
+			}
+			n.confirmFault = nil
+			if _, err := authenticate(n, t.Context(), bearer(pair.AccessToken)); !errors.Is(err, token.ErrExpired) {
+				t.Errorf("confirmed: got %v", err)
+			}
+		})
+	}
+}
+
 // TestDeathIsKnownLocally: a node that can ask nobody still refuses what it knows
 // to be dead.
 func TestDeathIsKnownLocally(t *testing.T) {
@@ -97,6 +120,7 @@ func TestDeathIsKnownLocally(t *testing.T) {
 				t.Fatal(err)
 			}
 			clock.advance(accessLifetime + time.Millisecond)
+			n.mustIssue("joe", "secret") // brings the time to the log
 			n.confirmFault = realm.ErrUnavailable
 			for _, s := range []realm.Secret{invalidated.AccessToken, expired.AccessToken} {
 				if _, err := authenticate(n, t.Context(), bearer(s)); !errors.Is(err, token.ErrExpired) {

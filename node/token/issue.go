@@ -92,10 +92,19 @@ func (s *Service) issueForPassword(ctx context.Context, caller Caller, r IssueRe
 	return Pair{
 		AccessToken:  access.secret(),
 		RefreshToken: refresh.secret(),
-		ExpiresIn:    s.access,
+		ExpiresIn:    s.accessWithin(s.session),
 		Identity:     login.Identity,
 		Type:         AuthenticationRealm,
 	}, nil
+}
+
+// accessWithin is the lifetime of an access token of a session that lasts so much
+// longer; 0: without end.
+func (s *Service) accessWithin(session time.Duration) time.Duration {
+	if session == 0 {
+		return s.access
+	}
+	return min(s.access, session)
 }
 
 // issueForCaller needs no generation of the identity: it is the caller's, and the

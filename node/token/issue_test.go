@@ -44,6 +44,7 @@ func TestPasswordGrant(t *testing.T) {
 		CreatedAt:        now,
 		AccessExpiresAt:  now + fsm.UnixMilli(accessLifetime.Milliseconds()),
 		RefreshExpiresAt: now + fsm.UnixMilli(refreshLifetime.Milliseconds()),
+		SessionEndsAt:    now + fsm.UnixMilli((48 * time.Hour).Milliseconds()),
 	}
 	if diff := cmp.Diff(wantRecord, record); diff != "" {
 		t.Errorf("record: -want +got\n%s", diff)

@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"jeton/fsm"
 	"jeton/node/realm"
@@ -32,6 +33,10 @@ func (s *Service) Refresh(ctx context.Context, caller Caller, presented realm.Se
 		return Pair{}, fmt.Errorf("refresh: %w", err)
 	}
 	pair.ExpiresIn = s.access
+	if end := predecessor.SessionEndsAt; end != 0 {
+		left := time.UnixMilli(int64(end)).Sub(s.now())
+		pair.ExpiresIn = s.accessWithin(max(left, time.Millisecond))
+	}
 	pair.Identity = predecessor.Identity
 	pair.Type = AuthenticationToken
 	return pair, nil

@@ -28,6 +28,8 @@ type View interface {
 	AccessToken(fsm.Digest) (fsm.Token, bool)
 	RefreshToken(fsm.Digest) (fsm.Token, bool)
 	RolesVersion() uint64
+	// Now is the largest time on the log, which no clock can make wrong.
+	Now() fsm.UnixMilli
 }
 
 // Realms verify passwords against this node's copy of the state. Safe for

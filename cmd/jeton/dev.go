@@ -53,7 +53,15 @@ again. When the cluster is ready, and not before, dev writes for scripts:
                    JETON_NODES; shell assignments, lists with commas
   DIR/nodes.json   name, url, pid, data, log and restart command of each node
 
-Both are kept current when a node is restarted, and removed at the end.
+Both are kept current when a node is restarted, and removed at the end. Programs
+that a script starts see the variables when they are exported:
+
+  set -a; . DIR/dev.env; set +a
+
+With --format json every event is one line on standard output: starting, ready
+(with nodes, password and commands), warning, node_ended, node_ready, node_alive,
+stopping, stopped. With --quiet only what goes wrong is printed: text on standard
+error, or with --format json the events warning and node_ended.
 Variables named JETON_... do not reach the nodes; --settings does.`),
 		Example: strings.Trim(`
   jeton dev
@@ -82,7 +90,7 @@ Variables named JETON_... do not reach the nodes; --settings does.`),
 	flags.BoolVar(&o.discard, "discard", false, "discard the folder given by --data at the end")
 	flags.StringVar(&o.settings, "settings", "", "YAML file of server settings for every node")
 	flags.StringVar(&o.password, "password", "", "password of elastic (default: generated for each cluster)")
-	flags.BoolVarP(&o.quiet, "quiet", "q", false, "print only what goes wrong")
+	flags.BoolVarP(&o.quiet, "quiet", "q", false, "print only what goes wrong; with --format json only those events")
 	flags.StringVar(&o.format, "format", formatText, "output: text, or json (one event a line)")
 	cmd.AddCommand(newDevRestartCommand())
 	return cmd

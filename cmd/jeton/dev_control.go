@@ -101,7 +101,7 @@ func askControl(ctx context.Context, dir devDir, request controlRequest) (contro
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", state.Socket)
 	if err != nil {
 		return controlReply{}, fmt.Errorf("no jeton dev runs on %s; start it with: %s",
-			dir, shellCommand("jeton", "dev", "--data", string(dir)))
+			dir, comeback(dir, state))
 	}
 	defer func() { _ = conn.Close() }()                                              // one question, one answer
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // ctrl-C

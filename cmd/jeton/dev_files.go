@@ -22,6 +22,8 @@ type devState struct {
 	// Formed is set when all nodes were ready for the first time. What a first
 	// start left behind before that is of no use to anybody.
 	Formed bool `json:"formed"`
+	// Settings is the file that --settings named at the last start, absolute.
+	Settings string `json:"settings,omitempty"`
 	// Socket is where the running dev takes commands; meaningless when none runs.
 	Socket string `json:"socket,omitempty"`
 }

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"jeton/node/certs"
-	"jeton/node/config"
 )
 
 const (
@@ -49,13 +49,18 @@ func (o *devOptions) prepare(ctx context.Context, dir devDir, environ []string, 
 	if err != nil {
 		return nil, err
 	}
+	if state.Settings = o.settings; o.settings != "" {
+		if state.Settings, err = filepath.Abs(o.settings); err != nil {
+			return nil, fmt.Errorf("--settings: %w", err)
+		}
+	}
 	if err := waitForPorts(ctx, state.Nodes, existing != nil); err != nil {
 		return nil, err
 	}
 	if len(state.Nodes) == 2 {
-		screen.warn("with 2 nodes neither may fail: both are needed for a majority")
+		screen.warn("a cluster of 2 survives no loss, like a cluster of 1; use an odd number")
 	}
-	patience, err := writeClusterFiles(dir, state, given, environ)
+	patience, err := writeClusterFiles(dir, state, o.settings, given, environ)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +164,7 @@ func waitForPorts(ctx context.Context, nodes []devNode, ranBefore bool) error {
 
 // writeClusterFiles writes what the nodes read. The state comes first, so that
 // the folder is known as dev's own whatever happens next. It returns how long a node may take to end.
-func writeClusterFiles(dir devDir, state *devState, given devSettings, environ []string) (time.Duration, error) {
+func writeClusterFiles(dir devDir, state *devState, source string, given devSettings, environ []string) (time.Duration, error) {
 	if err := removeFiles(dir.env(), dir.nodes()); err != nil { // of a dev that was killed
 		return 0, err
 	}
@@ -176,13 +181,13 @@ func writeClusterFiles(dir devDir, state *devState, given devSettings, environ [
 	}
 	var longest time.Duration
 	for _, node := range state.Nodes {
-		path := dir.nodeConfig(node.Name)
-		if err := writeNodeConfig(path, nodeSettings(dir, state, node, given)); err != nil {
-			return 0, err
-		}
-		loaded, err := config.Load(path, withoutJetonVariables(environ), nil)
+		settings := nodeSettings(dir, state, node, given)
+		loaded, err := settings.check(source, given, withoutJetonVariables(environ))
 		if err != nil {
-			return 0, fmt.Errorf("the settings are not valid for %s:\n%w", node.Name, err)
+			return 0, fmt.Errorf("--settings is not valid for %s:\n%w", node.Name, err)
+		}
+		if err := writeNodeConfig(dir.nodeConfig(node.Name), settings); err != nil {
+			return 0, err
 		}
 		longest = max(longest, loaded.Shutdown.Delay+loaded.Shutdown.Drain+endPatience)
 	}
@@ -215,7 +220,7 @@ func (c *devCluster) serve(ctx context.Context, kept bool, hurry <-chan struct{}
 		err = errors.Join(err, c.stop(hurry))
 		control.Wait()
 		if err == nil && formed {
-			c.screen.stopped(c.dir, kept)
+			c.screen.stopped(kept, comeback(c.dir, c.state))
 		}
 	}()
 	if err := c.form(ctx); err != nil {

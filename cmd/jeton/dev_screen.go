@@ -16,8 +16,8 @@ import (
 // dev cluster. Its methods may be called concurrently.
 type devScreen struct {
 	out, err io.Writer
-	json     bool // one JSON object a line on out, whatever quiet says
-	quiet    bool // text: only what goes wrong, on err
+	json     bool // one JSON object a line, all on out
+	quiet    bool // only what goes wrong
 	bold     func(string) string
 
 	mu sync.Mutex
@@ -54,7 +54,7 @@ type devEvent struct {
 	Node     string       `json:"node,omitempty"`
 	PID      int          `json:"pid,omitempty"`
 	Message  string       `json:"message,omitempty"`
-	Restart  string       `json:"restart,omitempty"`
+	Restart  string       `json:"restart,omitempty"` // a shell command: the node, or after stopped the cluster, starts again
 	User     string       `json:"user,omitempty"`
 	Password string       `json:"password,omitempty"`
 	CACert   string       `json:"cacert,omitempty"`
@@ -64,17 +64,19 @@ type devEvent struct {
 	Commands []devCommand `json:"commands,omitempty"`
 }
 
-// tell prints the event as JSON, or text: to err if it must be seen, else to
-// out unless quiet. Nobody can be told that the terminal is gone.
+// tell prints the event, unless quiet says that only what is important is printed:
+// as JSON, or as text, to err if it is important. Nobody can be told that the
+// terminal is gone.
 func (s *devScreen) tell(event devEvent, important bool, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
+	case s.quiet && !important:
 	case s.json:
 		_ = json.NewEncoder(s.out).Encode(event) //nolint:errchkjson,gosec // see above; telling the password is the job
 	case important:
 		_, _ = io.WriteString(s.err, text)
-	case !s.quiet:
+	default:
 		_, _ = io.WriteString(s.out, text)
 	}
 }
@@ -115,12 +117,13 @@ func (s *devScreen) stopping() {
 	s.tell(devEvent{Event: "stopping"}, false, "jeton dev: ending the nodes; once more to kill them\n")
 }
 
-func (s *devScreen) stopped(dir devDir, kept bool) {
-	text := "jeton dev: ended, data discarded\n"
+// stopped says how a cluster that was kept is started again.
+func (s *devScreen) stopped(kept bool, again string) {
+	event, text := devEvent{Event: "stopped"}, "jeton dev: ended, data discarded\n"
 	if kept {
-		text = fmt.Sprintf("jeton dev: ended; the cluster comes back with: %s\n", shellCommand("jeton", "dev", "--data", string(dir)))
+		event.Restart, text = again, fmt.Sprintf("jeton dev: ended; the cluster comes back with: %s\n", again)
 	}
-	s.tell(devEvent{Event: "stopped"}, false, text)
+	s.tell(event, false, text)
 }
 
 // devReady is what the screen of a ready cluster is made of.
@@ -149,7 +152,7 @@ func (s *devScreen) ready(r devReady) {
 		{"password", r.password},
 		{"CA", r.cacert},
 		{"data", data},
-		{"scripts", shellCommand(".", r.dir.env()) + "   sets JETON_URLS, JETON_CACERT, ..."},
+		{"scripts", "set -a; " + shellCommand(".", r.dir.env()) + "; set +a   exports JETON_URLS, JETON_CACERT, ..."},
 	} {
 		fmt.Fprintf(&b, "  %-10s%s\n", line[0], line[1])
 	}

@@ -37,32 +37,38 @@ func readDevSettings(path string) (devSettings, error) {
 	if path == "" {
 		return devSettings{}, nil
 	}
-	path, err := filepath.Abs(path)
+	absolute, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("--settings: %w", err)
 	}
-	content, err := os.ReadFile(path)
+	content, err := os.ReadFile(absolute)
 	if err != nil {
 		return nil, fmt.Errorf("--settings: %w", err)
 	}
-	settings, err := parseDevSettings(content, filepath.Dir(path))
+	settings, err := parseDevSettings(content, path, filepath.Dir(absolute))
 	if err != nil {
-		return nil, fmt.Errorf("--settings %s: %w", path, err)
+		return nil, fmt.Errorf("--settings is not valid:\n%w", err)
 	}
 	return settings, nil
 }
 
 // parseDevSettings makes relative paths absolute, starting at folder: the file
-// that a node reads lies elsewhere.
-func parseDevSettings(content []byte, folder string) (devSettings, error) {
-	var tree map[string]any
-	if err := yaml.Unmarshal(content, &tree); err != nil {
-		return nil, err //nolint:wrapcheck // the caller names the file
+// that a node reads lies elsewhere. Errors begin with label and a line.
+func parseDevSettings(content []byte, label, folder string) (devSettings, error) {
+	var document yaml.Node
+	if err := yaml.Unmarshal(content, &document); err != nil {
+		if strings.Contains(err.Error(), "anchor") { // it would quote the value, which may be a password
+			err = errors.New("yaml: an alias (*name) without its anchor; put values that begin with * or & in quotes")
+		}
+		return nil, fmt.Errorf("%s: %w", label, err)
 	}
-	settings := devSettings{}
-	if err := settings.flatten("", tree); err != nil {
-		return nil, err
+	flat := flatSettings{devSettings{}, map[string]string{}, label}
+	if len(document.Content) > 0 { // else there is nothing but comments
+		if err := flat.add("", document.Content[0]); err != nil {
+			return nil, err
+		}
 	}
+	settings := flat.values
 	for _, setting := range config.Settings() {
 		if path, ok := settings[setting.Name].(string); ok && setting.Kind == "path" && !filepath.IsAbs(path) {
 			settings[setting.Name] = filepath.Join(folder, path)
@@ -71,26 +77,43 @@ func parseDevSettings(content []byte, folder string) (devSettings, error) {
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		if ownedByDev(name) {
-			problems = append(problems, fmt.Errorf("%s is set by jeton dev itself for each node; leave it out", name))
+			problems = append(problems, fmt.Errorf("%s: %s is set by jeton dev itself for each node; leave it out", flat.lines[name], name))
 		}
 	}
 	return settings, errors.Join(problems...)
 }
 
-func (s devSettings) flatten(prefix string, tree map[string]any) error {
-	for key, value := range tree {
-		name := prefix + key
-		if branch, ok := value.(map[string]any); ok {
-			if err := s.flatten(name+".", branch); err != nil {
+// flatSettings gathers settings from a tree of them.
+type flatSettings struct {
+	values devSettings
+	lines  map[string]string // by setting: label:line
+	label  string
+}
+
+func (f flatSettings) add(name string, node *yaml.Node) error {
+	here := fmt.Sprintf("%s:%d", f.label, node.Line)
+	if node.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			if err := f.add(strings.TrimPrefix(name+"."+node.Content[i].Value, "."), node.Content[i+1]); err != nil {
 				return err
 			}
-			continue
 		}
-		if _, twice := s[name]; twice {
-			return fmt.Errorf("%s is given twice", name)
-		}
-		s[name] = value
+		return nil
 	}
+	if name == "" && node.Tag == "!!null" {
+		return nil
+	}
+	if name == "" {
+		return fmt.Errorf("%s: is not a list of settings; write each as name: value", here)
+	}
+	if _, twice := f.values[name]; twice {
+		return fmt.Errorf("%s: %s is given twice", here, name)
+	}
+	var value any
+	if err := node.Decode(&value); err != nil {
+		return fmt.Errorf("%s: %s cannot be read; put the value in quotes", here, name) // the cause would quote it
+	}
+	f.values[name], f.lines[name] = value, here
 	return nil
 }
 
@@ -144,6 +167,26 @@ func nodeSettings(dir devDir, state *devState, node devNode, given devSettings) 
 		"xpack.security.authc.token.key_path":                  dir.certs().ClusterKey(),
 	})
 	return settings
+}
+
+// check has the server's own checks look at what a node will be given, in such a
+// way that what they find names the user's file and line, not the one that is
+// written for the node.
+func (s devSettings) check(path string, given devSettings, environ []string) (*config.Config, error) {
+	overrides := map[string]string{}
+	for name, value := range s {
+		if _, users := given[name]; users {
+			continue
+		}
+		if list, ok := value.([]string); ok {
+			value = strings.Join(list, ",")
+		}
+		overrides[name] = fmt.Sprint(value)
+	}
+	if _, users := given[settingPassword]; users {
+		delete(overrides, "bootstrap.password_file") // it holds the same
+	}
+	return config.Load(path, environ, overrides)
 }
 
 // writeNodeConfig writes a node's configuration as a file that a person can

@@ -30,11 +30,14 @@ func TestParseDevSettings(t *testing.T) {
 		},
 		{"relative paths start at the file", users + ": ../users\n", devSettings{users: "/etc/users"}, ""},
 		{"absolute paths stay", users + ": /srv/users\n", devSettings{users: "/srv/users"}, ""},
-		{"twice", "log.level: debug\nlog: {level: info}\n", nil, "log.level is given twice"},
-		{"not a mapping", "- a\n", nil, "cannot unmarshal"},
+		{"nothing but comments", "# later\n", devSettings{}, ""},
+		{"twice", "log.level: debug\nlog: {level: info}\n", nil, "s.yml:2: log.level is given twice"},
+		{"not a mapping", "- a\n", nil, "s.yml:1: is not a list of settings"},
+		{"not YAML", "a: [\n", nil, "s.yml: yaml: line 1"},
+		{"a password that looks like an alias", "bootstrap.password: *secret\n", nil, "s.yml: yaml: an alias (*name) without its anchor"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := parseDevSettings([]byte(test.content), "/etc/jeton")
+			got, err := parseDevSettings([]byte(test.content), "s.yml", "/etc/jeton")
 			checkProblem(t, err, test.problem)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Error(diff)
@@ -44,8 +47,8 @@ func TestParseDevSettings(t *testing.T) {
 }
 
 func TestDevRefusesAllSettingsOfItsOwnAtOnce(t *testing.T) {
-	_, err := parseDevSettings([]byte("node.name: x\npath: {data: d, logs: l}\nxpack.security.http.ssl.enabled: false\nlog.level: info\n"), "/")
-	for _, name := range []string{"node.name", "path.data", "path.logs", "xpack.security.http.ssl.enabled"} {
+	_, err := parseDevSettings([]byte("node.name: x\npath: {data: d, logs: l}\nxpack.security.http.ssl.enabled: false\nlog.level: info\n"), "s.yml", "/")
+	for _, name := range []string{"s.yml:1: node.name", "s.yml:2: path.data", "s.yml:2: path.logs", "s.yml:3: xpack.security.http.ssl.enabled"} {
 		checkProblem(t, err, name+" is set by jeton dev itself")
 	}
 	if strings.Contains(err.Error(), "log.level") {

@@ -5,8 +5,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -65,7 +63,7 @@ func interruptible(ctx context.Context, further ...os.Signal) (_ context.Context
 // `go run` and that has ended; it watches until stop is closed.
 func goRunEnded(stop <-chan struct{}) <-chan struct{} {
 	binary, err := os.Executable()
-	if err != nil || !strings.Contains(binary, string(filepath.Separator)+"go-build") {
+	if err != nil || !byGoRun(binary) {
 		return nil
 	}
 	ended, parent := make(chan struct{}), os.Getppid()

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,7 +48,11 @@ Makes what a cluster needs to trust its nodes and to be trusted:
 
 Run it again on the same folder to add nodes: authorities and cluster key are
 kept, always. Existing certificates of a node are kept unless --force is given,
-which renews them. Running nodes notice renewed files by themselves.
+which renews them. Running nodes notice renewed files by themselves. When all that
+is asked for is there already, nothing is changed and the exit code is 0; when what
+is there has expired, or is for other hosts, that is an error.
+
+It prints the settings of the first node that it added, complete, to paste.
 
 The keys of the authorities stay with the operator; nodes do not need them.`),
 		Example: strings.Trim(`
@@ -109,44 +114,106 @@ func (o *certsOptions) run(out io.Writer, now func() time.Time, clusterGiven boo
 		return fmt.Errorf("--out: %w", err)
 	}
 	folder := certs.Folder{Path: path, Now: now}
-	err = folder.Create(o.cluster, authorityDays*day)
-	fresh := err == nil
-	switch {
-	case fresh:
-		fmt.Fprintf(out, "made the authorities and the cluster key of %q in %s\n", o.cluster, path)
-	case errors.Is(err, fs.ErrExist) && len(nodes) > 0:
-		if err := o.adoptCluster(folder, clusterGiven); err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "using the authorities of %q in %s\n", o.cluster, path)
-	case errors.Is(err, fs.ErrExist):
-		return fmt.Errorf("%w\nTo add nodes, name them with --node", err)
-	default:
+	if err := o.authorities(folder, out, clusterGiven); err != nil {
 		return err
 	}
+	present, err := nodesIn(folder)
+	if err != nil {
+		return err
+	}
+	var added []nodeHosts
 	for _, node := range nodes {
-		if err := o.issue(folder, node); err != nil {
+		what, err := o.issue(folder, node)
+		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "made the certificates of %s (%s), valid for %d days\n", node.name, strings.Join(node.hosts, ", "), o.days)
+		fmt.Fprintln(out, what)
+		if !slices.ContainsFunc(present, func(n nodeHosts) bool { return n.name == node.name }) {
+			added = append(added, node)
+		}
 	}
-	if len(nodes) > 0 {
-		printNodeSettings(out, folder, o.cluster, nodes, fresh)
+	if len(added) > 0 {
+		printNodeSettings(out, folder, o.cluster, added, present)
 	}
 	return nil
 }
 
-func (o *certsOptions) issue(folder certs.Folder, node nodeHosts) error {
-	err := folder.IssueNode(certs.NodeRequest{
+// authorities makes the authorities and the cluster key, or keeps those that exist.
+func (o *certsOptions) authorities(folder certs.Folder, out io.Writer, clusterGiven bool) error {
+	transport, http := folder.TransportCA(), folder.HTTPCA()
+	if allExist(transport.Certificate, transport.Key, http.Certificate, http.Key, folder.ClusterKey()) {
+		if err := o.adoptCluster(folder, clusterGiven); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "kept the authorities and the cluster key of %q in %s\n", o.cluster, folder.Path)
+		return nil
+	}
+	if err := folder.Create(o.cluster, authorityDays*day); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "made the authorities and the cluster key of %q in %s\n", o.cluster, folder.Path)
+	return nil
+}
+
+// issue makes the certificates of a node, or keeps those that exist and are what is
+// asked for; it says which.
+func (o *certsOptions) issue(folder certs.Folder, node nodeHosts) (what string, err error) {
+	transport, http := folder.NodeTransport(node.name), folder.NodeHTTP(node.name)
+	if !o.force && allExist(transport.Certificate, transport.Key, http.Certificate, http.Key) {
+		end, err := o.usable(folder, node)
+		if err != nil {
+			return "", fmt.Errorf("%w\nTo renew the certificates of %s, add --force", err, node.name)
+		}
+		return fmt.Sprintf("kept the certificates of %s, valid until %s", node.name, end.Format(time.DateOnly)), nil
+	}
+	err = folder.IssueNode(certs.NodeRequest{
 		Identity: certs.Identity{Cluster: o.cluster, Node: node.name},
 		Hosts:    node.hosts,
 		Lifetime: time.Duration(o.days) * day,
 		Replace:  o.force,
 	})
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%w\nTo renew the certificates of %s, add --force", err, node.name)
+		return "", fmt.Errorf("%w\nTo make the certificates of %s anew, add --force", err, node.name)
 	}
-	return err
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("made the certificates of %s (%s), valid for %d days", node.name, strings.Join(node.hosts, ", "), o.days), nil
+}
+
+// usable says why the existing certificates of a node are not what is asked for,
+// else when the first of them ends.
+func (o *certsOptions) usable(folder certs.Folder, node nodeHosts) (end time.Time, err error) {
+	transport, http := folder.NodeTransport(node.name), folder.NodeHTTP(node.name)
+	self := certs.Identity{Cluster: o.cluster, Node: node.name}
+	if _, err := certs.NewTransport(transport, self, folder.Now); err != nil {
+		return end, err
+	}
+	if _, err := certs.NewHTTP(http, folder.Now); err != nil {
+		return end, err
+	}
+	for i, path := range []string{transport.Certificate, http.Certificate} {
+		certificate, err := readCertificate(path)
+		if err != nil {
+			return end, err
+		}
+		for _, host := range node.hosts {
+			if err := certificate.VerifyHostname(host); err != nil {
+				return end, fmt.Errorf("%s exists, but not for %s: %w", path, host, err)
+			}
+		}
+		if i == 0 || certificate.NotAfter.Before(end) {
+			end = certificate.NotAfter
+		}
+	}
+	return end, nil
+}
+
+func allExist(paths ...string) bool {
+	return !slices.ContainsFunc(paths, func(path string) bool {
+		_, err := os.Lstat(path)
+		return err != nil
+	})
 }
 
 // adoptCluster takes the cluster's name from the folder.
@@ -166,17 +233,9 @@ func (o *certsOptions) adoptCluster(folder certs.Folder, given bool) error {
 // end of the name of the authority.
 func clusterOf(folder certs.Folder) (string, error) {
 	path := folder.TransportCA().Certificate
-	content, err := os.ReadFile(path)
+	authority, err := readCertificate(path)
 	if err != nil {
-		return "", err //nolint:wrapcheck // names the file
-	}
-	block, _ := pem.Decode(content)
-	if block == nil {
-		return "", fmt.Errorf("%s holds no certificate", path)
-	}
-	authority, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return "", fmt.Errorf("read %s: %w", path, err)
+		return "", err
 	}
 	_, name, ok := strings.Cut(authority.Subject.CommonName, " CA of ")
 	if !ok {
@@ -185,44 +244,19 @@ func clusterOf(folder certs.Folder) (string, error) {
 	return name, nil
 }
 
-// printNodeSettings says what comes next, as settings to paste: all of them for
-// the first node of a new cluster, else those that name files.
-func printNodeSettings(out io.Writer, folder certs.Folder, cluster string, nodes []nodeHosts, fresh bool) {
-	base := func(path string) string {
-		relative, err := filepath.Rel(folder.Path, path)
-		if err != nil {
-			return path
-		}
-		return filepath.Join("certs", relative)
+// readCertificate reads the first certificate of a file.
+func readCertificate(path string) (*x509.Certificate, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // names the file
 	}
-	node := nodes[0]
-	transport, http := folder.NodeTransport(node.name), folder.NodeHTTP(node.name)
-	fmt.Fprintf(out, `
-Copy to each node its own folder, %s, %s and %s. In its settings, for %s:
-
-  cluster.name: %s
-  node.name: %s
-`,
-		filepath.Base(folder.TransportCA().Certificate), filepath.Base(folder.HTTPCA().Certificate),
-		filepath.Base(folder.ClusterKey()), node.name, cluster, node.name)
-	if fresh {
-		names, seeds := make([]string, len(nodes)), make([]string, len(nodes))
-		for i, n := range nodes {
-			names[i], seeds[i] = n.name, n.hosts[0]
-		}
-		fmt.Fprintf(out, "  path.data: data\n  network.host: %s\n  discovery.seed_hosts: [%s]\n  cluster.initial_master_nodes: [%s]\n",
-			node.hosts[0], strings.Join(seeds, ", "), strings.Join(names, ", "))
+	block, _ := pem.Decode(content)
+	if block == nil {
+		return nil, fmt.Errorf("%s holds no certificate", path)
 	}
-	for _, line := range [][2]string{
-		{"transport.ssl.certificate", base(transport.Certificate)},
-		{"transport.ssl.key", base(transport.Key)},
-		{"transport.ssl.certificate_authorities", base(folder.TransportCA().Certificate)},
-		{"http.ssl.enabled", "true"},
-		{"http.ssl.certificate", base(http.Certificate)},
-		{"http.ssl.key", base(http.Key)},
-		{"http.ssl.certificate_authorities", base(folder.HTTPCA().Certificate)},
-		{"authc.token.key_path", base(folder.ClusterKey())},
-	} {
-		fmt.Fprintf(out, "  xpack.security.%s: %s\n", line[0], line[1])
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
+	return certificate, nil
 }

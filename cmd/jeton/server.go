@@ -194,17 +194,3 @@ func notifier(environ []string, logger hclog.Logger) func(ctx context.Context, s
 		}
 	}
 }
-
-// newSettingsTopic is `jeton help settings`: the table that the program uses.
-func newSettingsTopic() *cobra.Command {
-	var b strings.Builder
-	b.WriteString("The settings of a node: in the file, as an environment variable, or with -E.\n")
-	for _, setting := range config.Settings() {
-		value := setting.Kind
-		if setting.Default != "" {
-			value += ", default " + setting.Default
-		}
-		fmt.Fprintf(&b, "\n%s  (%s)\n    %s\n", setting.Name, value, strings.ReplaceAll(setting.Doc, "\n", "\n    "))
-	}
-	return &cobra.Command{Use: "settings", Short: "The settings of a node", Long: b.String()}
-}

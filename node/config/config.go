@@ -39,7 +39,8 @@ type Config struct {
 
 	// BootstrapPassword is bootstrap.password, or the content of
 	// bootstrap.password_file: the password of the user elastic in a new cluster.
-	// Empty: one is generated and printed once.
+	// Empty: one is generated, and printed on a terminal or else written to
+	// path.data/elastic.password.
 	BootstrapPassword realm.Secret
 	// PasswordHashing is xpack.security.authc.password_hashing.algorithm: the format
 	// of new password verifiers, "bcrypt" by default.

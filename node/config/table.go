@@ -201,7 +201,7 @@ func userSettings() []setting {
 		{
 			Setting: Setting{
 				Name: "bootstrap.password_file", Kind: "path",
-				Doc: "A file with that password, readable by its owner only. Neither set: a password is made and printed once.",
+				Doc: "A file with that password, readable by its owner only. Neither set: one is made, and printed on a terminal or else written to path.data/elastic.password.",
 			},
 			set:   setPasswordFile,
 			show:  func(*Config) string { return "" },

@@ -144,7 +144,6 @@ func runServer(ctx context.Context, source settingsSource, environ []string, std
 type member interface {
 	Wait() error
 	Shutdown(ctx context.Context) error
-	Close() error
 	ReloadCertificates() error
 }
 

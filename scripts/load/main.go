@@ -63,7 +63,7 @@ func runChild(ctx context.Context, mode string, args []string, stdin io.Reader, 
 		if err != nil {
 			return err
 		}
-		return node.run(stdin, stdout, stderr)
+		return node.run(stdin, stdout)
 	}
 	flags := flag.NewFlagSet(mode, flag.ContinueOnError)
 	flags.SetOutput(stderr)

@@ -116,11 +116,11 @@ func parseRawNode(args []string, stderr io.Writer) (rawNode, error) {
 }
 
 // run is the child: a member of the cluster that measures when it is asked and leads.
-func (n rawNode) run(stdin io.Reader, stdout, stderr io.Writer) error {
+func (n rawNode) run(stdin io.Reader, stdout io.Writer) error {
 	if err := os.MkdirAll(n.dir, 0o700); err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	consensus, closeAll, err := n.open(stderr)
+	consensus, closeAll, err := n.open()
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (n rawNode) run(stdin io.Reader, stdout, stderr io.Writer) error {
 	})
 }
 
-func (n rawNode) open(stderr io.Writer) (*raft.Raft, func(), error) {
+func (n rawNode) open() (*raft.Raft, func(), error) {
 	store, err := raftboltdb.New(raftboltdb.Options{
 		Path:        filepath.Join(n.dir, "raft.db"),
 		BoltOptions: &bbolt.Options{NoFreelistSync: n.tuned, FreelistType: bbolt.FreelistMapType, Timeout: time.Second},
@@ -148,7 +148,7 @@ func (n rawNode) open(stderr io.Writer) (*raft.Raft, func(), error) {
 	}
 	config := raft.DefaultConfig()
 	config.LocalID = raft.ServerID(n.addresses[n.self])
-	config.Logger = hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: stderr})
+	config.Logger = hclog.NewNullLogger() // what matters comes back as an error; the rest is the noise of ending
 	var log raft.LogStore = store
 	if n.tuned {
 		config.MaxAppendEntries = 1024
@@ -157,7 +157,7 @@ func (n rawNode) open(stderr io.Writer) (*raft.Raft, func(), error) {
 			return nil, nil, fmt.Errorf("open log cache: %w", err)
 		}
 	}
-	transport, err := raft.NewTCPTransport(n.addresses[n.self], nil, rawNodes, 10*time.Second, stderr)
+	transport, err := raft.NewTCPTransport(n.addresses[n.self], nil, rawNodes, 10*time.Second, io.Discard)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open transport: %w", err)
 	}

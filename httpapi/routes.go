@@ -1,7 +1,9 @@
 package httpapi
 
 import (
+	"cmp"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -124,18 +126,28 @@ func shortcut(fixed map[string]http.Handler, router http.Handler) http.Handler {
 	})
 }
 
-// withoutTrailingSlash treats /x/ like /x, as Elasticsearch does.
+// withoutTrailingSlash treats /x/ like /x, as Elasticsearch does. Only a slash that
+// was sent as one counts: /user/bob%2F is the user "bob/", and nobody else.
 func withoutTrailingSlash(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n := len(r.URL.Path); n > 1 && r.URL.Path[n-1] == '/' {
-			shorter, target := *r, *r.URL
-			target.Path = "/" + strings.Trim(target.Path, "/")
-			if target.RawPath != "" {
-				target.RawPath = "/" + strings.Trim(target.RawPath, "/")
-			}
-			shorter.URL = &target
-			r = &shorter
+			r = withPath(r, cmp.Or(strings.TrimRight(r.URL.EscapedPath(), "/"), "/"))
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// withPath returns the request for another path, given in its escaped form.
+func withPath(r *http.Request, escaped string) *http.Request {
+	path, err := url.PathUnescape(escaped)
+	if err != nil {
+		return r // not reached: the URL has been parsed
+	}
+	shorter, target := *r, *r.URL
+	target.Path, target.RawPath = path, ""
+	if target.EscapedPath() != escaped {
+		target.RawPath = escaped
+	}
+	shorter.URL = &target
+	return &shorter
 }

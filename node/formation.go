@@ -139,10 +139,10 @@ func (n *Node) stepMembership(ctx context.Context) (reason string, err error) {
 			return n.settle(ctx, server)
 		}
 	}
-	if !n.member.Load() {
-		return "the log this node has so far does not make it a member; waiting for the leader", nil
+	if n.member.Load() {
+		n.fail(errors.New("this node was removed from the cluster; to join again as a new member, empty its path.data and start it"))
 	}
-	return "", errors.New("this node was removed from the cluster; to join again as a new member, stop it, empty its path.data and start it")
+	return "by its log this node is not a member, or not yet; if it was removed from the cluster, stop it, empty its path.data and start it to join again as a new member", nil
 }
 
 // settle brings a member's own entry of the configuration up to date: its

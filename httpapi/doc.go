@@ -9,7 +9,9 @@
 // In this order, which is Elasticsearch's: path and method (404, 405), headers (400),
 // media type and size of the body (406, 400, 413), the caller (401), the body's syntax
 // (400), its sense (400), the caller's privileges (403), the use case. Only /livez and
-// /readyz, and OPTIONS, are answered without credentials.
+// /readyz, and OPTIONS, are answered without credentials. No body is read before its
+// sender is known: without a Content-Length its size and type are judged after the
+// caller.
 //
 // A read (access read) authenticates its caller with a confirmed read and then
 // answers from this node's state. A write (access write) authenticates by this
@@ -23,7 +25,8 @@
 //
 // A request waits for at most [Config.RequestTimeout]. Then, or when a write was
 // refused because too many are pending, the answer is 503 with Retry-After:
-// Elasticsearch's clients repeat a 503 and do not repeat a 429. When too many
+// Elasticsearch's clients repeat a 503 and do not repeat a 429. The same is answered,
+// at once, when the bodies of all requests would exceed [Limits].HeldBytes. When too many
 // passwords wait to be hashed the answer is 429 with Retry-After: repeating at once
 // would make it worse. Repeating any request is safe. An outage is a
 // security_exception with Elasticsearch's own reason ("unable to perform requested

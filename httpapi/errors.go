@@ -265,6 +265,11 @@ func replyForCapacity(_ *exchange, err error) (reply, bool) {
 			status: http.StatusServiceUnavailable, kind: typeRejected, retry: true,
 			reason: "rejected execution: too many writes are pending",
 		}, true
+	case errors.Is(err, errBodies):
+		return reply{
+			status: http.StatusServiceUnavailable, kind: typeRejected, retry: true,
+			reason: "rejected execution: too many request bodies are held",
+		}, true
 	case errors.Is(err, realm.ErrUnavailable), errors.Is(err, realm.ErrStale),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return unavailable(), true

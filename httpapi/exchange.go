@@ -3,7 +3,6 @@ package httpapi
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -52,13 +51,14 @@ type response struct {
 // exchange is one request while it is served. Handlers append their answer to
 // scratch[:0]; it and the body are reused after the exchange and must not be kept.
 type exchange struct {
-	request *http.Request
-	route   string // the path's template, which is all that the log says of the path
-	query   url.Values
-	body    []byte
-	caller  token.Caller
-	scratch []byte
-	started time.Time // zero unless requests are logged
+	request  *http.Request
+	route    string // the path's template, which is all that the log says of the path
+	query    url.Values
+	body     []byte
+	reserved int64 // of [Server.held], for the body
+	caller   token.Caller
+	scratch  []byte
+	started  time.Time // zero unless requests are logged
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
@@ -69,7 +69,10 @@ const (
 )
 
 // release gives the exchange back without anything of the client's in it.
-func (x *exchange) release() {
+func (s *Server) release(x *exchange) {
+	if x.reserved > 0 {
+		s.held.Release(x.reserved)
+	}
 	clear(x.body)
 	clear(x.scratch)
 	body, scratch := x.body[:0], x.scratch[:0]
@@ -100,10 +103,10 @@ func (x *exchange) pretty(absent bool) bool {
 	return pretty
 }
 
-// serve runs one operation: body, credentials, query, handler, answer.
+// serve runs one operation: headers, credentials, body, handler, answer.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, route string, op *operation) {
 	x, _ := exchanges.Get().(*exchange)
-	defer x.release()
+	defer s.release(x)
 	x.request, x.route = r, route
 	if s.log.IsDebug() {
 		x.started = s.now()
@@ -137,13 +140,13 @@ func (s *Server) run(ctx context.Context, w http.ResponseWriter, x *exchange, op
 			err = &panicError{value: p, stack: debug.Stack()}
 		}
 	}()
-	if err := s.readBody(w, x); err != nil {
+	if err := s.checkBody(x.request); err != nil {
 		return response{}, err
 	}
 	if x.query, err = parseQuery(x.request.URL.RawQuery); err != nil {
 		return response{}, err
 	}
-	if op.access == open {
+	if op.access == open { // its body is a stranger's: never read
 		return s.perform(ctx, x, op)
 	}
 	credentials, err := credentialsOf(x.request.Header)
@@ -151,10 +154,13 @@ func (s *Server) run(ctx context.Context, w http.ResponseWriter, x *exchange, op
 		return response{}, err
 	}
 	if op.access == write {
-		return s.guarded(ctx, x, op, credentials)
+		return s.guarded(ctx, w, x, op, credentials)
 	}
 	if x.caller, err = s.authenticator.Authenticate(ctx, credentials); err != nil {
 		return response{}, &callerError{credentials: credentials, err: err}
+	}
+	if err := s.readBody(w, x, op); err != nil {
+		return response{}, err
 	}
 	return s.perform(ctx, x, op)
 }
@@ -174,7 +180,7 @@ func (s *Server) perform(ctx context.Context, x *exchange, op *operation) (respo
 			return response{}, err
 		}
 	}
-	if len(x.body) > 0 && !op.body {
+	if !op.body && (len(x.body) > 0 || op.access == open && sendsBody(x.request)) {
 		return response{}, &argumentError{
 			reason: "request [" + x.request.Method + " " + x.request.URL.Path + "] does not support having a body",
 		}
@@ -186,13 +192,19 @@ func (s *Server) perform(ctx context.Context, x *exchange, op *operation) (respo
 // alone, without asking the others: the state machine refuses the command if that
 // was out of date. Only an answer that rests on an applied command is therefore
 // believed; any other is thrown away and the request repeated with a confirmed
-// read, until the deadline.
-func (s *Server) guarded(ctx context.Context, x *exchange, op *operation, credentials token.Credentials) (response, error) {
+// read, until the deadline. The body is read once. That it cannot be says nothing of
+// the state and so needs no confirmation.
+func (s *Server) guarded(ctx context.Context, w http.ResponseWriter, x *exchange, op *operation, credentials token.Credentials) (response, error) {
 	authenticate, confirmed := s.authenticator.AuthenticateForWrite, false
 	for attempt := 1; ; attempt++ {
 		var err error
 		if x.caller, err = authenticate(ctx, credentials); err != nil {
 			return response{}, &callerError{credentials: credentials, err: err}
+		}
+		if attempt == 1 {
+			if err = s.readBody(w, x, op); err != nil {
+				return response{}, err
+			}
 		}
 		answer, err := s.perform(ctx, x, op)
 		switch {
@@ -234,41 +246,6 @@ func decided(answer response, err error) bool {
 			errors.Is(err, realm.ErrBusy)
 	}
 	return answer.status == http.StatusOK
-}
-
-// readBody reads the whole body before anything is decided, so that the handler can
-// be repeated, within the limit.
-func (s *Server) readBody(w http.ResponseWriter, x *exchange) error {
-	r := x.request
-	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
-		return nil
-	}
-	if r.ContentLength > s.bodyBytes {
-		return &http.MaxBytesError{Limit: s.bodyBytes}
-	}
-	limited := http.MaxBytesReader(w, r.Body, s.bodyBytes)
-	body := x.body[:0]
-	if cap(body) == 0 {
-		body = make([]byte, 0, usualBodyBytes)
-	}
-	for {
-		if len(body) == cap(body) {
-			body = append(body, 0)[:len(body)]
-		}
-		n, err := limited.Read(body[len(body):cap(body)])
-		body = body[:len(body)+n]
-		x.body = body
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return &bodyError{err: err}
-		}
-	}
-	if len(body) == 0 {
-		return nil
-	}
-	return checkContentType(r.Header)
 }
 
 // respond writes a handler's answer.

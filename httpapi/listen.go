@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Limits of a connection, before anything is known about who opened it.
@@ -16,11 +18,13 @@ const (
 	readBodyTimeout   = 15 * time.Second // 64 KiB pass any line that is worth having in this time
 	idleTimeout       = 3 * time.Minute  // longer than load balancers', so that they close, not we
 	maxHeaderBytes    = 16 << 10         // tokens are 52 bytes; cookies are of no use here
-	maxStreams        = 250              // of one HTTP/2 connection at a time
+	maxStreams        = 64               // of one HTTP/2 connection at a time; clients open another one then
+	maxUnreadBytes    = 64 << 10         // of bodies on one HTTP/2 connection: the least there is, and the largest body
 	writeTimeout      = 30 * time.Second // to send the answer
 
-	defaultConnectionsPerIP = 8192 // a load balancer is one address, too
-	prefixBitsIPv6          = 64   // what one customer of a provider gets
+	defaultConnectionsPerIP = 8192  // a load balancer is one address, too
+	maxConnections          = 16384 // of all addresses; one alone leaves half to the others
+	prefixBitsIPv6          = 64    // what one customer of a provider gets
 )
 
 // HTTPServer returns a server for the handler with limits on everything a stranger
@@ -46,32 +50,51 @@ func HTTPServer(handler http.Handler, requestTimeout time.Duration, errorLog *lo
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          errorLog,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams,
+			// What net/http holds while the caller is being authenticated; 1 MiB unless set.
+			MaxReceiveBufferPerConnection: maxUnreadBytes,
+			MaxReceiveBufferPerStream:     maxUnreadBytes,
+		},
 	}
 }
 
 // LimitConnections returns a listener that closes, at once, what one address opens
-// beyond the limit (CVE-2020-7218). Addresses of one IPv6 network of 64 bits count
-// as one. PerAddress 0 stands for 8,192, a negative one for no limit.
+// beyond the limit (CVE-2020-7218), and what all together open beyond 16,384, or half
+// of the files that the process may have open if that is less: raft and the disk need
+// the others. Addresses of one IPv6 network of 64 bits count as one. PerAddress 0
+// stands for 8,192, but at most half of what all may open, so that no address can keep
+// the others out; a negative one for no limit of its own.
 func LimitConnections(listener net.Listener, perAddress int) net.Listener {
+	total := mostConnections()
 	switch {
 	case perAddress < 0:
-		return listener
+		perAddress = total
 	case perAddress == 0:
-		perAddress = defaultConnectionsPerIP
+		perAddress = min(defaultConnectionsPerIP, total/2) //nolint:mnd // half
 	}
-	return &limitedListener{Listener: listener, limit: perAddress, open: make(map[netip.Prefix]int)}
+	return &limitedListener{Listener: listener, limit: perAddress, total: total, open: make(map[netip.Prefix]int)}
+}
+
+// mostConnections is maxConnections, or less where the process may open few files.
+func mostConnections() int {
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return maxConnections
+	}
+	return int(min(maxConnections, files.Cur/2)) //nolint:mnd // half
 }
 
 type limitedListener struct {
 	net.Listener
-	limit int
+	limit, total int
 
 	mu   sync.Mutex
 	open map[netip.Prefix]int
+	all  int
 }
 
-// Accept returns the next connection that is within the limit.
+// Accept returns the next connection that is within the limits.
 func (l *limitedListener) Accept() (net.Conn, error) {
 	for {
 		connection, err := l.Listener.Accept()
@@ -89,9 +112,10 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 func (l *limitedListener) enter(from netip.Prefix) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open[from] >= l.limit {
+	if l.all >= l.total || l.open[from] >= l.limit {
 		return false
 	}
+	l.all++
 	l.open[from]++
 	return true
 }
@@ -99,6 +123,7 @@ func (l *limitedListener) enter(from netip.Prefix) bool {
 func (l *limitedListener) leave(from netip.Prefix) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.all--
 	if l.open[from]--; l.open[from] == 0 {
 		delete(l.open, from)
 	}

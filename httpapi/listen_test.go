@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -95,9 +96,51 @@ func TestConnectionsPerAddress(t *testing.T) {
 		t.Errorf("the same network of 64 bits: got %v", c.RemoteAddr())
 	}
 	accept(t, l)
+}
 
-	if q := open(); httpapi.LimitConnections(q, -1) != net.Listener(q) {
-		t.Error("a negative limit still limits")
+// Many addresses have no more than the process can serve, and one address no more
+// than half of that.
+func TestConnectionsOfAll(t *testing.T) {
+	const most, beyond = 16384, 100
+	count := func(perAddress int, from func(i int) string) (accepted int, last net.Conn, next func() error) {
+		q := &queue{}
+		for i := range most + beyond {
+			q.waiting = append(q.waiting, &connection{from: from(i)})
+		}
+		l := httpapi.LimitConnections(q, perAddress)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				break
+			}
+			accepted, last = accepted+1, c
+		}
+		return accepted, last, func() error {
+			q.waiting = []*connection{{from: "10.1.1.1:1"}}
+			_, err := l.Accept()
+			return err
+		}
+	}
+	one := func(int) string { return "10.0.0.1:1" }
+	many := func(i int) string { return fmt.Sprintf("10.0.%d.%d:1", i/256, i%256) }
+	all, last, next := count(0, many)
+	if all == 0 || all > most {
+		t.Fatalf("%d connections accepted", all)
+	}
+	if err := last.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := next(); err != nil {
+		t.Errorf("after a close: %v", err)
+	}
+	if err := next(); err == nil {
+		t.Error("beyond the limit again: accepted")
+	}
+	if n, _, _ := count(0, one); n != all/2 {
+		t.Errorf("one address has %d of %d", n, all)
+	}
+	if n, _, _ := count(-1, one); n != all {
+		t.Errorf("one address without a limit of its own has %d of %d", n, all)
 	}
 }
 
@@ -153,7 +196,8 @@ func TestHTTPServer(t *testing.T) {
 		t.Error(err)
 	}
 	if server.ReadHeaderTimeout != 5*time.Second || server.MaxHeaderBytes != 16<<10 || server.ReadTimeout <= 30*time.Second ||
-		server.IdleTimeout == 0 || server.WriteTimeout <= server.ReadTimeout || server.HTTP2.MaxConcurrentStreams == 0 {
+		server.IdleTimeout == 0 || server.WriteTimeout <= server.ReadTimeout || server.HTTP2.MaxConcurrentStreams != 64 ||
+		server.HTTP2.MaxReceiveBufferPerConnection != 64<<10 {
 		t.Errorf("limits: %+v", server)
 	}
 }

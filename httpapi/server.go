@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/semaphore"
 
 	"jeton/node/realm"
 	"jeton/node/token"
@@ -16,6 +17,7 @@ import (
 const (
 	defaultRequestTimeout = 30 * time.Second // Elasticsearch's clients give up then, too
 	defaultBodyBytes      = 64 << 10         // a command is smaller, so a larger body could not be stored
+	defaultHeldBytes      = 64 << 20         // 1,024 of the largest bodies, 100,000 usual ones; a small node has it
 )
 
 // Tokens are the use cases of the token service. Safe for concurrent use;
@@ -62,6 +64,10 @@ type Health struct {
 // stand for the defaults.
 type Limits struct {
 	BodyBytes int64 // of a request's body; default 64 KiB
+	// HeldBytes is what the bodies of all requests being served may have together: a
+	// request that would exceed it is answered with 503. A body without Content-Length
+	// counts as BodyBytes. Default 64 MiB, at least BodyBytes.
+	HeldBytes int64
 }
 
 // Config is what a Server needs. Fields without a word about zero are required.
@@ -97,6 +103,7 @@ type Server struct {
 	challenges    []string
 	timeout       time.Duration
 	bodyBytes     int64
+	held          *semaphore.Weighted // bytes of bodies
 	now           func() time.Time
 	log           hclog.Logger
 	version       string
@@ -123,6 +130,10 @@ func New(c Config) (*Server, error) {
 	if s.bodyBytes == 0 {
 		s.bodyBytes = defaultBodyBytes
 	}
+	if c.Limits.HeldBytes == 0 {
+		c.Limits.HeldBytes = defaultHeldBytes
+	}
+	s.held = semaphore.NewWeighted(max(c.Limits.HeldBytes, s.bodyBytes))
 	if s.log == nil {
 		s.log = hclog.NewNullLogger()
 	}

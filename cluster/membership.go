@@ -105,7 +105,7 @@ func planAdd(configuration raft.Configuration, id raft.ServerID, address raft.Se
 		case s.ID == id:
 			present = s
 		case s.Address == address:
-			return change{}, fmt.Errorf("%w: address %s belongs to member %[3]s; if that one is gone for good (its data folder was lost), remove it first: jeton operator raft remove-peer %[3]s",
+			return change{}, fmt.Errorf("%w: address %s belongs to member %[3]s; if that one is gone for good (its data folder was lost), remove it first: jeton operator raft remove-peer %[3]s --config FILE",
 				ErrRefused, address, s.ID)
 		}
 	}

@@ -4,7 +4,7 @@
 // One TLS 1.3 port per node ([Service]) carries raft's own traffic ([Transport])
 // and the requests of other nodes ([Client], [Handler]), told apart by ALPN. Each
 // end is known to the other by the name and role in its certificate
-// ([PeerIdentity]).
+// (peerIdentity).
 //
 // The package carries commands and outcomes as bytes and never decodes them. It
 // decides nothing about leadership: [FirstStart] and [Membership] say how a cluster

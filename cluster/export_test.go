@@ -14,6 +14,9 @@ const (
 	KindFailure    = byte(kindFailure)
 )
 
+// PeerIdentity reads the names in a certificate.
+var PeerIdentity = peerIdentity
+
 // AppendFrame appends a frame with a body.
 func AppendFrame(dst []byte, k byte, id uint64, body []byte) []byte {
 	return endFrame(append(beginFrame(dst, kind(k), id), body...), len(dst))

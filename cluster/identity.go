@@ -17,11 +17,11 @@ const identityScheme = "jeton"
 // cause it, so it is worth a line in the log.
 var errIdentity = errors.New("not a node of this cluster")
 
-// PeerIdentity returns the names in a node's certificate, which carries exactly
+// peerIdentity returns the names in a node's certificate, which carries exactly
 // one URI of the form jeton://<cluster.name>/node/<node.name>. A certificate with
 // none, several, or one of another role is refused: that the CA signed it is not
 // enough (CVE-2021-37219).
-func PeerIdentity(cert *x509.Certificate) (clusterName, nodeName string, err error) {
+func peerIdentity(cert *x509.Certificate) (clusterName, nodeName string, err error) {
 	var found *url.URL
 	for _, u := range cert.URIs {
 		if u.Scheme != identityScheme {
@@ -49,7 +49,7 @@ func checkPeer(state *tls.ConnectionState, clusterName string) (string, error) {
 	if len(state.PeerCertificates) == 0 {
 		return "", fmt.Errorf("%w: it showed no certificate", errIdentity)
 	}
-	theirs, name, err := PeerIdentity(state.PeerCertificates[0])
+	theirs, name, err := peerIdentity(state.PeerCertificates[0])
 	if err != nil {
 		return "", err
 	}

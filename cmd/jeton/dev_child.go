@@ -17,7 +17,8 @@ type child struct {
 	pid    int
 	done   chan struct{} // closed when the process has ended and was reaped
 	err    error         // why it ended; nil: exit code 0
-	ending atomic.Bool   // we asked it to end: its end is no news
+	ending atomic.Bool   // we asked it to end
+	killed atomic.Bool   // we killed it
 	signal func(os.Signal) error
 }
 
@@ -78,6 +79,20 @@ func (c *child) running() bool {
 	}
 }
 
+// news tells, once the process has ended, whether that is not our doing. It may
+// have been killed by others just before we asked it to end.
+func (c *child) news() bool {
+	if !c.ending.Load() {
+		return true
+	}
+	exit, ok := errors.AsType[*exec.ExitError](c.err)
+	if !ok {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL && !c.killed.Load()
+}
+
 // end asks the process to end and waits for it; after patience, or when hurry
 // is closed, it is killed. The error says that it had to be, or with what exit
 // code it ended.
@@ -101,6 +116,7 @@ func (c *child) end(patience time.Duration, hurry <-chan struct{}) error {
 	case <-timer.C:
 		reason = fmt.Errorf("did not end within %v and was killed", patience)
 	}
+	c.killed.Store(true)
 	err := c.signal(syscall.SIGKILL)
 	<-c.done
 	if errors.Is(err, os.ErrProcessDone) {

@@ -111,7 +111,7 @@ func (c *devCluster) launch(i int) (*child, error) {
 // watch reports the end of a process that nobody asked to end.
 func (c *devCluster) watch(node devNode, process *child) {
 	<-process.done
-	if !process.ending.Load() {
+	if process.news() {
 		c.screen.nodeEnded(c.entry(node, process.pid), process.err)
 	}
 }
@@ -128,7 +128,7 @@ func (c *devCluster) restart(ctx context.Context, name string) (pid int, ready b
 	defer c.busy[i].Unlock()
 	node := c.state.Nodes[i]
 	if running := c.current(i); running != nil {
-		if err := running.end(c.patience, ctx.Done()); err != nil {
+		if err := running.end(c.patience, ctx.Done()); err != nil && !running.news() {
 			c.screen.warn(fmt.Sprintf("%s (process %d): %v", name, running.pid, err))
 		}
 	}

@@ -254,7 +254,12 @@ func TestAPeerMayNotHaveAnyNumberOfConnections(t *testing.T) {
 	listener := newPipeListener()
 	startService(t, ca.node(t, "one"), cluster.ServiceConfig{Listener: listener, MaxPeerConns: 3})
 	for range 3 {
-		dialRPC(t, listener, ca.node(t, "greedy"))
+		conn := dialRPC(t, listener, ca.node(t, "greedy"))
+		go func() { _, _ = conn.Write(cluster.AppendFrame(nil, 77, 5, nil)) }()
+		// It is counted once it is served, which is after its hello.
+		if _, _, _, err := cluster.NextFrame(cluster.NewFrameReader(conn)); err != nil {
+			t.Fatalf("one of the three: %v", err)
+		}
 	}
 	extra := dialRPC(t, listener, ca.node(t, "greedy"))
 	if _, err := extra.Read(make([]byte, 1)); err == nil {

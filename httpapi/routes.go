@@ -13,6 +13,9 @@ import (
 // methods are the operations of one path.
 type methods map[string]operation
 
+// handle serves a path, given as gorilla/mux's template.
+type handle func(template string, m methods)
+
 // routes lists everything that is served.
 func (s *Server) routes() http.Handler {
 	// The path as it is, encoded: a name may contain a slash.
@@ -25,22 +28,34 @@ func (s *Server) routes() http.Handler {
 			fixed[template] = endpoint
 		}
 	}
-	refresh := []string{"refresh"}
+	s.tokenRoutes(handle)
+	s.userRoutes(handle)
+	s.clusterRoutes(handle)
+	s.probeRoutes(handle)
 
-	// Who am I?
+	router.NotFoundHandler = s.refuse(&routeError{})
+	return shortcut(fixed, withoutTrailingSlash(router))
+}
+
+// tokenRoutes are Elasticsearch's for tokens, and for who their caller is.
+func (s *Server) tokenRoutes(handle handle) {
 	authenticate := methods{http.MethodGet: {access: read, action: actionAuthenticate, do: s.getAuthenticate}}
-	handle("/_security/_authenticate", authenticate)
-	handle("/_xpack/security/_authenticate", authenticate)
-
-	// Tokens.
 	tokens := methods{
 		http.MethodPost:   {access: write, action: actionCreateToken, body: true, do: s.postToken},
 		http.MethodDelete: {access: write, action: actionInvalidateToken, body: true, do: s.deleteToken},
 	}
-	handle("/_security/oauth2/token", tokens)
-	handle("/_xpack/security/oauth2/token", tokens)
+	for _, prefix := range prefixes {
+		handle(prefix+"/_authenticate", authenticate)
+		handle(prefix+"/oauth2/token", tokens)
+	}
+}
 
-	// Users and roles, under their present and their former prefix.
+// prefixes are the present and the former one of all that concerns security.
+var prefixes = [...]string{"/_security", "/_xpack/security"}
+
+// userRoutes are those for users and roles.
+func (s *Server) userRoutes(handle handle) {
+	refresh := []string{"refresh"}
 	password := operation{access: write, action: actionChangePassword, body: true, params: refresh, do: s.setPassword}
 	enable := operation{access: write, action: actionSetEnabled, params: refresh, do: s.setEnabled(true)}
 	disable := operation{access: write, action: actionSetEnabled, params: refresh, do: s.setEnabled(false)}
@@ -48,7 +63,7 @@ func (s *Server) routes() http.Handler {
 	putRole := operation{access: write, action: actionPutRole, body: true, params: refresh, do: s.putRole}
 	getUsers := operation{access: read, action: actionGetUsers, params: []string{"with_profile_uid"}, do: s.getUsers}
 	getRoles := operation{access: read, action: actionGetRoles, do: s.getRoles}
-	for _, prefix := range []string{"/_security", "/_xpack/security"} {
+	for _, prefix := range prefixes {
 		handle(prefix+"/user", methods{http.MethodGet: getUsers})
 		handle(prefix+"/user/_password", methods{http.MethodPut: password, http.MethodPost: password})
 		handle(prefix+"/user/{username}", methods{
@@ -64,19 +79,20 @@ func (s *Server) routes() http.Handler {
 			http.MethodDelete: {access: write, action: actionDeleteRole, params: refresh, do: s.deleteRole},
 		})
 	}
+}
 
-	// The cluster.
+// clusterRoutes tell about the cluster.
+func (s *Server) clusterRoutes(handle handle) {
 	main := operation{access: read, action: actionMain, pretty: true, do: s.getMain}
 	handle("/", methods{http.MethodGet: main, http.MethodHead: main})
 	handle("/_cluster/health", methods{http.MethodGet: {access: read, action: actionHealth, params: healthParams, do: s.getHealth}})
+}
 
-	// For load balancers, without credentials.
+// probeRoutes are for load balancers, without credentials.
+func (s *Server) probeRoutes(handle handle) {
 	live, ready := operation{do: s.getLive}, operation{do: s.getReady}
 	handle("/livez", methods{http.MethodGet: live, http.MethodHead: live})
 	handle("/readyz", methods{http.MethodGet: ready, http.MethodHead: ready})
-
-	router.NotFoundHandler = s.refuse(&routeError{})
-	return shortcut(fixed, withoutTrailingSlash(router))
 }
 
 // endpoint serves one path. A method that it does not have is refused with the list

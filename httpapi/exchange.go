@@ -188,25 +188,40 @@ func (s *Server) perform(ctx context.Context, x *exchange, op *operation) (respo
 	return op.do(ctx, x)
 }
 
-// guarded runs a write. The caller is first authenticated by this node's state
-// alone, without asking the others: the state machine refuses the command if that
-// was out of date. Only an answer that rests on an applied command is therefore
-// believed; any other is thrown away and the request repeated with a confirmed
-// read, until the deadline. The body is read once. That it cannot be says nothing of
-// the state and so needs no confirmation.
+// guarded runs a write for the caller whose credentials these are. The body is read
+// once. That it cannot be says nothing of the state and so needs no confirmation.
 func (s *Server) guarded(ctx context.Context, w http.ResponseWriter, x *exchange, op *operation, credentials token.Credentials) (response, error) {
-	authenticate, confirmed := s.authenticator.AuthenticateForWrite, false
-	for attempt := 1; ; attempt++ {
+	read := false
+	identify := func(authenticate authentication) error {
 		var err error
 		if x.caller, err = authenticate(ctx, credentials); err != nil {
-			return response{}, &callerError{credentials: credentials, err: err}
+			return &callerError{credentials: credentials, err: err}
 		}
-		if attempt == 1 {
-			if err = s.readBody(w, x, op); err != nil {
-				return response{}, err
-			}
+		if read {
+			return nil
 		}
-		answer, err := s.perform(ctx, x, op)
+		read = true
+		return s.readBody(w, x, op)
+	}
+	return s.settle(ctx, identify, func() (response, error) { return s.perform(ctx, x, op) })
+}
+
+// authentication is one of the two ways to authenticate: see [Authenticator].
+type authentication func(context.Context, token.Credentials) (token.Caller, error)
+
+// settle runs a write until its answer may be believed. The caller is first
+// authenticated by this node's state alone, without asking the others: the state
+// machine refuses the command if that was out of date. Only an answer that rests on
+// an applied command is therefore believed; any other is thrown away and the write
+// repeated with a confirmed read, until the deadline. An error of identify, which
+// sets the exchange's caller, is final.
+func (s *Server) settle(ctx context.Context, identify func(authentication) error, act func() (response, error)) (response, error) {
+	authenticate, confirmed := authentication(s.authenticator.AuthenticateForWrite), false
+	for attempt := 1; ; attempt++ {
+		if err := identify(authenticate); err != nil {
+			return response{}, err
+		}
+		answer, err := act()
 		switch {
 		case errors.Is(err, realm.ErrStale):
 			if attempt > freeAttempts {

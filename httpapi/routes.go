@@ -16,25 +16,29 @@ type methods map[string]operation
 // handle serves a path, given as gorilla/mux's template.
 type handle func(template string, m methods)
 
-// routes lists everything that is served.
+// routes serves everything that [Server.everyRoute] lists.
 func (s *Server) routes() http.Handler {
 	// The path as it is, encoded: a name may contain a slash.
 	router := mux.NewRouter().UseEncodedPath().SkipClean(true)
 	fixed := make(map[string]http.Handler)
 	handle := func(template string, m methods) {
-		endpoint := s.endpoint(template, m)
+		endpoint := s.endpoint(template, former(template, m))
 		router.Handle(template, endpoint)
 		if !strings.Contains(template, "{") {
 			fixed[template] = endpoint
 		}
 	}
+	s.everyRoute(handle)
+	router.NotFoundHandler = s.refuse(&routeError{})
+	return shortcut(fixed, withoutTrailingSlash(router))
+}
+
+// everyRoute lists everything that is served.
+func (s *Server) everyRoute(handle handle) {
 	s.tokenRoutes(handle)
 	s.userRoutes(handle)
 	s.clusterRoutes(handle)
 	s.probeRoutes(handle)
-
-	router.NotFoundHandler = s.refuse(&routeError{})
-	return shortcut(fixed, withoutTrailingSlash(router))
 }
 
 // tokenRoutes are Elasticsearch's for tokens, and for who their caller is.

@@ -122,7 +122,7 @@ func (w *world) issue(n int) Issue {
 			Principal: Principal{w.username(n), Realm{RealmNative, "native"}},
 			Roles:     []RoleName{"monitoring_user", "ingest_admin"},
 		},
-		Client:         Principal{"kibana_system", Realm{RealmReserved, "reserved"}},
+		Client:         Client{Principal: Principal{"kibana_system", Realm{RealmReserved, "reserved"}}},
 		AccessLifetime: 20 * 60_000, RefreshLifetime: 24 * 3_600_000,
 	}
 }
@@ -249,7 +249,7 @@ func BenchmarkApply(b *testing.B) {
 			fresh++
 			spent++
 			return Refresh{
-				Presented: digestOf('r', spent%w.pairs), Client: Principal{"kibana_system", Realm{RealmReserved, "reserved"}}, Salt: Salt{1},
+				Presented: digestOf('r', spent%w.pairs), Client: Client{Principal: Principal{"kibana_system", Realm{RealmReserved, "reserved"}}}, Salt: Salt{1},
 				Access: digestOf('a', fresh), Refresh: digestOf('r', fresh), AccessLifetime: 20 * 60_000, RefreshLifetime: 24 * 3_600_000,
 				Window: 30_000, KeepFamily: true,
 			}

@@ -204,12 +204,60 @@ func (x *codec) principal(v *Principal) {
 	text(x, &v.Realm.Type, MaxNameBytes)
 }
 
+// optionalPrincipal codes a principal that may be zero, and tells whether it is there.
+func (x *codec) optionalPrincipal(v *Principal) bool {
+	present := *v != Principal{}
+	x.flag(&present)
+	if !present || x.err != nil {
+		return false
+	}
+	x.principal(v)
+	x.require(*v != Principal{}, "no principal")
+	return true
+}
+
+func (x *codec) client(v *Client) {
+	x.principal(&v.Principal)
+	x.optionalPrincipal(&v.RunBy)
+}
+
 func (x *codec) identity(v *Identity) {
 	x.principal(&v.Principal)
 	texts(x, &v.Roles)
 	x.optionalText(&v.FullName)
 	x.optionalText(&v.Email)
 	x.document(&v.Metadata)
+	x.scope(&v.Scope)
+	x.actor(&v.RunBy)
+}
+
+// scope codes a list that is absent (nil), or in ascending order and not empty.
+func (x *codec) scope(v *[]string) {
+	present := *v != nil
+	x.flag(&present)
+	if !present || x.err != nil {
+		return
+	}
+	texts(x, v)
+	x.require(len(*v) > 0, "empty scope")
+	for i := 1; i < len(*v); i++ {
+		x.require((*v)[i-1] < (*v)[i], "scope out of order")
+	}
+}
+
+func (x *codec) actor(v **Actor) {
+	present := *v != nil
+	x.flag(&present)
+	if !present || x.err != nil {
+		return
+	}
+	if x.reading {
+		*v = new(Actor)
+	}
+	a := *v
+	x.principal(&a.Principal)
+	texts(x, &a.Roles)
+	x.uint((*uint64)(&a.Generation), 1<<64-1)
 }
 
 func (x *codec) header(v *Header) {
@@ -217,6 +265,9 @@ func (x *codec) header(v *Header) {
 	x.require(v.Operation != OperationID{}, "no operation id")
 	x.principal(&v.Guard.Caller)
 	x.uint((*uint64)(&v.Guard.CallerGeneration), 1<<64-1)
+	if x.optionalPrincipal(&v.Guard.RunBy) {
+		x.uint((*uint64)(&v.Guard.RunByGeneration), 1<<64-1)
+	}
 	x.optionalDigest(&v.Guard.Bearer)
 	x.uint(&v.Guard.RolesVersion, 1<<64-1)
 }

@@ -53,8 +53,10 @@ func (h Header) head() Header { return h }
 // with [StaleDecision], without effect, when the ground has shifted since. So a
 // write needs no confirmed read before it. The zero Guard asks for nothing.
 type Guard struct {
-	Caller           Principal  // checked if CallerGeneration is not zero
-	CallerGeneration Generation // of the caller's record when its password was verified
+	Caller           Principal  // checked unless zero
+	CallerGeneration Generation // of the caller's record when its password was verified; zero: it has none
+	RunBy            Principal  // who authenticated and acts as the caller; checked unless zero
+	RunByGeneration  Generation // of that user's record; zero: it has none
 	Bearer           Digest     // if not zero: the caller's access token, which must be live
 	RolesVersion     uint64     // if not zero: the version of the role definitions
 }

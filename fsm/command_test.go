@@ -35,6 +35,8 @@ func goldenHeader() Header {
 		Guard: Guard{
 			Caller:           Principal{Username: "caller", Realm: Realm{Name: "default_native", Type: "native"}},
 			CallerGeneration: 301,
+			RunBy:            Principal{Username: "actor", Realm: Realm{Name: "default_file", Type: "file"}},
+			RunByGeneration:  304,
 			Bearer:           fill[Digest](0x30),
 			RolesVersion:     302,
 		},
@@ -45,7 +47,10 @@ func goldenHeader() Header {
 func goldens() map[string]Command {
 	h := goldenHeader()
 	fullName, email := "Ada Lovelace", "ada@example.org"
-	client := Principal{Username: "kibana", Realm: Realm{Name: "reserved", Type: "reserved"}}
+	client := Client{
+		Principal: Principal{Username: "kibana", Realm: Realm{Name: "reserved", Type: "reserved"}},
+		RunBy:     Principal{Username: "proxy", Realm: Realm{Name: "default_file", Type: "file"}},
+	}
 	return map[string]Command{
 		"initialize": Initialize{h, fill[[16]byte](0x50), fill[[32]byte](0x70)},
 		"issue": Issue{
@@ -53,6 +58,8 @@ func goldens() map[string]Command {
 			Identity: Identity{
 				Principal: Principal{Username: "ada", Realm: Realm{Name: "l1", Type: "ldap"}},
 				Roles:     []RoleName{"superuser", "own"}, FullName: &fullName, Email: &email, Metadata: []byte(`{"a":1}`),
+				Scope: []string{"manage_token", "monitor"},
+				RunBy: &Actor{Principal: Principal{Username: "bob", Realm: Realm{Name: "l2", Type: "ldap"}}, Roles: []RoleName{"proxy"}, Generation: 305},
 			},
 			IdentityGeneration: 303, Client: client,
 			AccessLifetime: 1_200_000, RefreshLifetime: 86_400_000, SessionLifetime: MaxRefreshLifetime,
@@ -61,6 +68,7 @@ func goldens() map[string]Command {
 			Header: h, Presented: fill[Digest](0x90), Client: client, Salt: fill[Salt](0xb0),
 			Access: fill[Digest](0xc0), Refresh: fill[Digest](0xd0), AccessLifetime: MaxAccessLifetime,
 			RefreshLifetime: 86_400_000, Window: 30_000, KeepFamily: true,
+			Scope: []string{"monitor"},
 		},
 		"invalidate":         Invalidate{Header: h, Realm: "default_file", Username: "ada"},
 		"invalidate-access":  Invalidate{Header: h, Access: fill[Digest](0x90)},
@@ -202,6 +210,10 @@ func TestDecodeCommandIsStrict(t *testing.T) {
 		"invalidate nothing":     AppendCommand(nil, Invalidate{Header: h}),
 		"invalidate two tokens":  AppendCommand(nil, Invalidate{Header: h, Access: Digest{1}, Refresh: Digest{1}}),
 		"invalidate too much":    AppendCommand(nil, Invalidate{Header: h, Access: Digest{1}, Username: "ada"}),
+		"scope of nothing":       AppendCommand(nil, Issue{Header: h, Access: Digest{1}, Identity: Identity{Scope: []string{}}}),
+		"scope twice":            AppendCommand(nil, Issue{Header: h, Access: Digest{1}, Identity: Identity{Scope: []string{"a", "a"}}}),
+		"scope out of order":     AppendCommand(nil, Refresh{Header: h, Salt: Salt{1}, Presented: Digest{1}, Access: Digest{2}, Refresh: Digest{3}, Scope: []string{"b", "a"}}),
+		"present actor of zero":  bytes.Replace(valid, []byte("\x05actor\x0cdefault_file\x04file"), make([]byte, 3), 1),
 		"collect nothing":        AppendCommand(nil, CollectExpired{h, 0}),
 		"collect too much":       AppendCommand(nil, CollectExpired{h, MaxCollect + 1}),
 	}

@@ -29,7 +29,7 @@ type holder struct {
 // held is whose a pair is and who obtained it. It is shared and immutable.
 type held struct {
 	Identity Identity
-	Client   Principal
+	Client   Client
 }
 
 // owner is a user with pairs. Identities differ as roles change; an owner stays.
@@ -65,7 +65,7 @@ func (h *holders) at(r ref) *held { return h.held.at(r).held }
 
 // intern returns the holder with that identity and client, for one more pair. It
 // keeps the identity, which must not change any more.
-func (h *holders) intern(identity *Identity, client Principal) ref {
+func (h *holders) intern(identity *Identity, client Client) ref {
 	hash := h.hashHeld(identity, &client)
 	r, ok := h.findHeld(hash, identity, &client)
 	if ok {
@@ -93,12 +93,18 @@ func (h *holders) thrifty(v *held) *held {
 		if slices.Equal(v.Identity.Roles, last.Identity.Roles) {
 			v.Identity.Roles = last.Identity.Roles
 		}
+		if v.Identity.Scope != nil && slices.Equal(v.Identity.Scope, last.Identity.Scope) {
+			v.Identity.Scope = last.Identity.Scope
+		}
+		if v.Identity.RunBy.is(last.Identity.RunBy) {
+			v.Identity.RunBy = last.Identity.RunBy
+		}
 	}
 	h.last = v
 	return v
 }
 
-func (h *holders) findHeld(hash uint64, identity *Identity, client *Principal) (ref, bool) {
+func (h *holders) findHeld(hash uint64, identity *Identity, client *Client) (ref, bool) {
 	return h.heldIndex.find(hash, func(r ref) bool { return h.at(r).is(identity, client) })
 }
 
@@ -208,7 +214,7 @@ func (h *holders) hashOwner(name ownerName) uint64 {
 	return maphash.Comparable(h.seed, name)
 }
 
-func (h *holders) hashHeld(identity *Identity, client *Principal) uint64 {
+func (h *holders) hashHeld(identity *Identity, client *Client) uint64 {
 	var hash maphash.Hash
 	hash.SetSeed(h.seed)
 	texts := [...]string{
@@ -224,15 +230,33 @@ func (h *holders) hashHeld(identity *Identity, client *Principal) uint64 {
 		_ = hash.WriteByte(0)
 	}
 	_, _ = hash.Write(identity.Metadata)
+	for _, privilege := range identity.Scope {
+		_ = hash.WriteByte(0)
+		_, _ = hash.WriteString(privilege)
+	}
+	if identity.RunBy != nil {
+		_ = hash.WriteByte(0)
+		_, _ = hash.WriteString(string(identity.RunBy.Username))
+	}
 	return hash.Sum64()
 }
 
-func (v *held) is(identity *Identity, client *Principal) bool {
+func (v *held) is(identity *Identity, client *Client) bool {
 	return v.Client == *client && v.Identity.Principal == identity.Principal &&
 		slices.Equal(v.Identity.Roles, identity.Roles) &&
 		equalText(v.Identity.FullName, identity.FullName) &&
 		equalText(v.Identity.Email, identity.Email) &&
-		string(v.Identity.Metadata) == string(identity.Metadata)
+		string(v.Identity.Metadata) == string(identity.Metadata) &&
+		slices.Equal(v.Identity.Scope, identity.Scope) && // never nil the one and empty the other
+		v.Identity.RunBy.is(identity.RunBy)
+}
+
+// is tells whether the actors are equal; nil is nobody.
+func (a *Actor) is(b *Actor) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Principal == b.Principal && a.Generation == b.Generation && slices.Equal(a.Roles, b.Roles)
 }
 
 func (v *held) hash(h *holders) uint64 { return h.hashHeld(&v.Identity, &v.Client) }
@@ -247,11 +271,20 @@ func equalText(a, b *string) bool {
 // size is about what the value takes in a snapshot.
 func (v *held) size() int {
 	n := 32 + len(v.Identity.Metadata)
-	for _, p := range []Principal{v.Identity.Principal, v.Client} {
+	people := [...]Principal{v.Identity.Principal, v.Client.Principal, v.Client.RunBy, {}}
+	roles := v.Identity.Roles
+	if actor := v.Identity.RunBy; actor != nil {
+		people[3] = actor.Principal
+		roles = slices.Concat(roles, actor.Roles)
+	}
+	for _, p := range people {
 		n += len(p.Username) + len(p.Realm.Name) + len(p.Realm.Type)
 	}
-	for _, r := range v.Identity.Roles {
+	for _, r := range roles {
 		n += len(r) + 1
+	}
+	for _, privilege := range v.Identity.Scope {
+		n += len(privilege) + 1
 	}
 	return n
 }

@@ -7,7 +7,7 @@ type Issue struct {
 	Refresh            Digest // zero: no refresh token (client_credentials)
 	Identity           Identity
 	IdentityGeneration Generation // not zero: refuse StaleDecision unless the owner's record still has it and is enabled
-	Client             Principal
+	Client             Client
 	AccessLifetime     int64 // milliseconds, at most MaxAccessLifetime
 	RefreshLifetime    int64 // milliseconds, at most MaxRefreshLifetime; 0 without refresh token
 	SessionLifetime    int64 // milliseconds from now to the end of the family, at most MaxRefreshLifetime; 0: no end
@@ -22,7 +22,7 @@ func (c Issue) code(x *codec) Command {
 	x.optionalDigest(&c.Refresh)
 	x.identity(&c.Identity)
 	x.uint((*uint64)(&c.IdentityGeneration), 1<<64-1)
-	x.principal(&c.Client)
+	x.client(&c.Client)
 	x.millis(&c.AccessLifetime, MaxAccessLifetime)
 	x.millis(&c.RefreshLifetime, MaxRefreshLifetime)
 	x.millis(&c.SessionLifetime, MaxRefreshLifetime)

@@ -83,11 +83,8 @@ func (m *model) applyCommand(c Command) Outcome {
 }
 
 func (m *model) holds(g Guard) bool {
-	if g.CallerGeneration != 0 {
-		u, ok := m.users[ownerName{g.Caller.Realm.Name, g.Caller.Username}]
-		if !ok || !u.Enabled || u.Generation != g.CallerGeneration {
-			return false
-		}
+	if !m.unchanged(g.Caller, g.CallerGeneration) || !m.unchanged(g.RunBy, g.RunByGeneration) {
+		return false
 	}
 	if g.Bearer != (Digest{}) {
 		p := m.pairs[g.Bearer]
@@ -96,6 +93,11 @@ func (m *model) holds(g Guard) bool {
 		}
 	}
 	return g.RolesVersion == 0 || g.RolesVersion == m.rolesVersion
+}
+
+func (m *model) unchanged(p Principal, generation Generation) bool {
+	u, ok := m.users[ownerName{p.Realm.Name, p.Username}]
+	return u.Generation == generation && (u.Enabled || !ok)
 }
 
 func (m *model) rule(c Command) Outcome {
@@ -190,8 +192,7 @@ func (m *model) refresh(c Refresh) Outcome {
 		return Outcome{Reason: RefreshExpired}
 	case p.RefreshInvalidated:
 		return Outcome{Reason: TokenInvalidated}
-	case p.Client.Username != c.Client.Username, p.Client.Realm.Type != c.Client.Realm.Type,
-		p.Client.Realm.Type == "ldap" && p.Client.Realm.Name != c.Client.Realm.Name:
+	case !sameModelUser(p.Client.Principal, c.Client.Principal), !sameModelUser(p.Client.RunBy, c.Client.RunBy):
 		return Outcome{Reason: NotCreatingClient}
 	case !p.Refreshed:
 		return m.succeed(p, c)
@@ -211,17 +212,24 @@ func (m *model) refresh(c Refresh) Outcome {
 	return outcome
 }
 
+func sameModelUser(a, b Principal) bool {
+	return a.Username == b.Username && a.Realm.Type == b.Realm.Type && (a.Realm.Type != "ldap" || a.Realm.Name == b.Realm.Name)
+}
+
 func (m *model) succeed(p *modelPair, c Refresh) Outcome {
 	if m.taken(c.Access, c.Refresh) {
 		return Outcome{Reason: DigestTaken}
 	}
 	next := &modelPair{access: c.Access, refresh: c.Refresh, family: p.family, sessionEnds: p.sessionEnds}
 	next.Token = Token{
-		Identity:         p.Identity,
+		Identity:         new(*p.Identity),
 		Client:           c.Client,
 		CreatedAt:        m.now,
 		AccessExpiresAt:  m.now + UnixMilli(c.AccessLifetime),
 		RefreshExpiresAt: m.now + UnixMilli(c.RefreshLifetime),
+	}
+	if c.Scope != nil {
+		next.Identity.Scope = c.Scope
 	}
 	if next.sessionEnds != 0 {
 		next.RefreshExpiresAt = min(next.RefreshExpiresAt, next.sessionEnds)

@@ -23,7 +23,7 @@ type logs struct {
 
 type newborn struct {
 	access, refresh Digest
-	client          Principal
+	client          Client
 }
 
 // often is true in nine cases of ten.
@@ -51,7 +51,7 @@ func (l *logs) digest(kind byte) Digest {
 // pair is one that was asked for before, often one of the last.
 func (l *logs) pair() newborn {
 	if len(l.pairs) == 0 {
-		return newborn{access: Digest{1}, refresh: Digest{2}, client: l.principal("client")}
+		return newborn{access: Digest{1}, refresh: Digest{2}, client: l.client()}
 	}
 	if rapid.Bool().Draw(l.t, "young") {
 		return pick(l, "young pair", l.pairs[max(0, len(l.pairs)-3):])
@@ -63,11 +63,26 @@ func (l *logs) principal(name string) Principal {
 	return Principal{pick(l, name, someUsers), pick(l, name+" realm", someRealms)}
 }
 
+// client seldom is run by another: the two must not be mixed up.
+func (l *logs) client() Client {
+	c := Client{Principal: l.principal("client")}
+	if !l.often("client itself") {
+		c.RunBy = l.principal("runner")
+	}
+	return c
+}
+
+var someScopes = [][]string{nil, nil, nil, {"monitor"}, {"manage_token", "monitor"}}
+
 func (l *logs) identity() Identity {
 	id := Identity{Principal: l.principal("owner"), Roles: []RoleName{}}
 	if rapid.Bool().Draw(l.t, "role") {
 		id.Roles = append(id.Roles, "admin")
 		id.Metadata = []byte(`{"a":1}`)
+	}
+	id.Scope = pick(l, "scope", someScopes)
+	if !l.often("owner itself") {
+		id.RunBy = &Actor{Principal: l.principal("actor"), Roles: []RoleName{}, Generation: Generation(rapid.IntRange(0, 2).Draw(l.t, "actor's generation"))}
 	}
 	return id
 }
@@ -82,7 +97,10 @@ func (l *logs) header() Header {
 		h.Guard.RolesVersion = rapid.Uint64Range(1, 3).Draw(l.t, "roles version")
 	case 2:
 		h.Guard.Caller = l.principal("caller")
-		h.Guard.CallerGeneration = Generation(rapid.IntRange(1, 4).Draw(l.t, "generation"))
+		h.Guard.CallerGeneration = Generation(rapid.IntRange(0, 4).Draw(l.t, "generation"))
+	case 3:
+		h.Guard.RunBy = l.principal("runner")
+		h.Guard.RunByGeneration = Generation(rapid.IntRange(0, 4).Draw(l.t, "runner's generation"))
 	}
 	return h
 }
@@ -101,7 +119,7 @@ func (l *logs) fresh() Command {
 	switch n := rapid.IntRange(0, 19).Draw(l.t, "kind"); {
 	case n < 5:
 		c := Issue{
-			Header: h, Access: l.digest('a'), Identity: l.identity(), Client: l.principal("client"),
+			Header: h, Access: l.digest('a'), Identity: l.identity(), Client: l.client(),
 			AccessLifetime: pick(l, "access", someSpans), SessionLifetime: pick(l, "session", []int64{0, 0, 0, 1, 3_600_000, MaxRefreshLifetime}),
 		}
 		if n > 0 {
@@ -118,12 +136,13 @@ func (l *logs) fresh() Command {
 			Header: h, Presented: presented.refresh, Client: presented.client, Salt: Salt(h.Operation),
 			Access: l.digest('a'), Refresh: l.digest('r'), AccessLifetime: pick(l, "access", someSpans),
 			RefreshLifetime: pick(l, "refresh", someSpans), Window: pick(l, "window", []int64{0, 30_000, MaxRefreshWindow}), KeepFamily: n == 5,
+			Scope: pick(l, "scope", someScopes),
 		}
 		if c.Presented == (Digest{}) {
 			c.Presented = l.digest('r')
 		}
 		if !l.often("same client") {
-			c.Client = l.principal("client")
+			c.Client = l.client()
 		}
 		l.pairs = append(l.pairs, newborn{c.Access, c.Refresh, c.Client})
 		return c

@@ -27,7 +27,7 @@ type Role struct {
 // shared and immutable.
 type Token struct {
 	Identity           *Identity
-	Client             Principal
+	Client             Client
 	CreatedAt          UnixMilli
 	AccessExpiresAt    UnixMilli // valid at this very moment, invalid after
 	RefreshExpiresAt   UnixMilli // zero: no refresh token; the session's end is included

@@ -5,7 +5,7 @@ package fsm
 type Refresh struct {
 	Header
 	Presented       Digest
-	Client          Principal
+	Client          Client
 	Salt            Salt
 	Access          Digest // of the successor
 	Refresh         Digest // of the successor
@@ -13,6 +13,10 @@ type Refresh struct {
 	RefreshLifetime int64  // milliseconds, at most MaxRefreshLifetime; the session's end comes first
 	Window          int64  // milliseconds in which a repetition by the same client gets the same successor, at most MaxRefreshWindow; 0: a repetition is reuse at once
 	KeepFamily      bool   // reuse after the window leaves the family alive (as Elasticsearch does)
+
+	// Scope is the successor's. Nil: the presented pair's. That it does not widen that is
+	// for the proposer to see to: a pair keeps its scope for life, so no guard is needed.
+	Scope []string
 }
 
 // Kind implements [Command].
@@ -21,7 +25,7 @@ func (Refresh) Kind() Kind { return KindRefresh }
 func (c Refresh) code(x *codec) Command {
 	x.header(&c.Header)
 	x.digest(&c.Presented)
-	x.principal(&c.Client)
+	x.client(&c.Client)
 	x.raw(c.Salt[:])
 	x.require(c.Salt != Salt{}, "no salt")
 	x.digest(&c.Access)
@@ -30,6 +34,7 @@ func (c Refresh) code(x *codec) Command {
 	x.millis(&c.RefreshLifetime, MaxRefreshLifetime)
 	x.millis(&c.Window, MaxRefreshWindow)
 	x.flag(&c.KeepFamily)
+	x.scope(&c.Scope)
 	return c
 }
 
@@ -59,10 +64,15 @@ func (c Refresh) apply(s *State) Outcome {
 // consume adds the successor of the presented pair.
 func (c Refresh) consume(s *State, presented ref) {
 	p := s.pairs.at(presented)
+	identity := &s.pairs.holders.at(p.holder()).Identity
+	if c.Scope != nil {
+		narrowed := *identity
+		narrowed.Scope, identity = c.Scope, &narrowed
+	}
 	successor := newPair{
 		access:         c.Access,
 		refresh:        c.Refresh,
-		holder:         s.pairs.holders.intern(&s.pairs.holders.at(p.holder()).Identity, c.Client),
+		holder:         s.pairs.holders.intern(identity, c.Client),
 		createdAt:      s.now,
 		accessExpires:  s.now + UnixMilli(c.AccessLifetime),
 		refreshExpires: s.now + UnixMilli(c.RefreshLifetime),
@@ -93,9 +103,15 @@ func (c Refresh) again(s *State, presented ref) Outcome {
 	return outcome
 }
 
-// sameClient tells whether b may refresh what a obtained. Of the realms that exist
-// once in a cluster only the type counts, so that they may be renamed.
-func sameClient(a, b Principal) bool {
+// sameClient tells whether b may refresh what a obtained. Who acted as the client
+// counts as much as the client itself.
+func sameClient(a, b Client) bool {
+	return sameUser(a.Principal, b.Principal) && sameUser(a.RunBy, b.RunBy)
+}
+
+// sameUser goes by the realm's type alone where a cluster has one such realm, so
+// that it may be renamed.
+func sameUser(a, b Principal) bool {
 	if a.Username != b.Username || a.Realm.Type != b.Realm.Type {
 		return false
 	}

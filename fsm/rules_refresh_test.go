@@ -8,7 +8,7 @@ import (
 
 func TestRefresh(t *testing.T) {
 	t.Parallel()
-	by := func(c Refresh, client Principal) Refresh { c.Client = client; return c }
+	by := func(c Refresh, client Client) Refresh { c.Client = client; return c }
 	window := func(c Refresh, ms int64) Refresh { c.Window = ms; return c }
 	keep := func(c Refresh) Refresh { c.KeepFamily = true; return c }
 	cases := map[string][]step{
@@ -120,9 +120,45 @@ func TestSameClient(t *testing.T) {
 		"another type":        {p("u", "n", "native"), p("u", "n", "file"), false},
 		"no realm whatsoever": {p("u", "", ""), p("u", "", ""), true},
 	}
+	proxy := p("proxy", "n", "native")
 	for name, c := range cases {
-		if got := sameClient(c.a, c.b); got != c.want {
-			t.Errorf("%s: want %v, got %v", name, c.want, got)
+		for _, clients := range [][2]Client{
+			{{Principal: c.a}, {Principal: c.b}},
+			{{Principal: c.a, RunBy: proxy}, {Principal: c.b, RunBy: proxy}},
+			{{Principal: proxy, RunBy: c.a}, {Principal: proxy, RunBy: c.b}},
+		} {
+			if got := sameClient(clients[0], clients[1]); got != c.want {
+				t.Errorf("%s: want %v, got %v for %v", name, c.want, got, clients)
+			}
 		}
+		itself, acted := Client{Principal: c.a}, Client{Principal: c.a, RunBy: c.a}
+		if sameClient(itself, acted) && name != "no realm whatsoever" {
+			t.Errorf("%s: a user is the same as one who acts as it", name)
+		}
+	}
+}
+
+// TestRefreshNarrows: the successor has the scope that was asked for, and the
+// identity otherwise; a repetition changes nothing of it.
+func TestRefreshNarrows(t *testing.T) {
+	t.Parallel()
+	narrow := refreshOf(1, 2)
+	narrow.Scope = []string{"monitor"}
+	again := refreshOf(1, 3)
+	s := newStory(t)
+	s.play(
+		step{0, pairOf(1), Outcome{}}, step{0, narrow, saltOf(2)}, step{0, again, saltOf(2)},
+		step{0, refreshOf(2, 4), saltOf(4)},
+	)
+	for n, want := range map[byte][]string{1: nil, 2: {"monitor"}, 4: {"monitor"}} {
+		got, ok := s.state.token(s.state.pairs.byAccess(Digest{n, 'a'}))
+		identity := pairOf(1).Identity
+		identity.Scope = want
+		if d := cmp.Diff(&identity, got.Identity); !ok || d != "" {
+			t.Errorf("pair %d (-want +got):\n%s", n, d)
+		}
+	}
+	if used := s.state.pairs.holders.held.used; used != 2 {
+		t.Errorf("%d holders of two scopes", used)
 	}
 }

@@ -14,8 +14,8 @@ const (
 
 var (
 	ada      = Principal{"ada", Realm{RealmNative, "native"}}
-	kibana   = Principal{"kibana", Realm{RealmReserved, "reserved"}}
-	stranger = Principal{"stranger", Realm{RealmNative, "native"}}
+	kibana   = Client{Principal: Principal{"kibana", Realm{RealmReserved, "reserved"}}}
+	stranger = Client{Principal: Principal{"stranger", Realm{RealmNative, "native"}}}
 )
 
 // step is a command, how long after the one before it comes, and what it must answer.
@@ -132,9 +132,16 @@ func TestGuard(t *testing.T) {
 		"caller unchanged":              {Guard{Caller: ada, CallerGeneration: 1}, Outcome{}},
 		"caller changed":                {Guard{Caller: ada, CallerGeneration: 9}, refused(StaleDecision)},
 		"caller disabled":               {Guard{Caller: Principal{"off", ada.Realm}, CallerGeneration: 2}, refused(StaleDecision)},
-		"caller unknown":                {Guard{Caller: stranger, CallerGeneration: 1}, refused(StaleDecision)},
+		"caller unknown":                {Guard{Caller: stranger.Principal, CallerGeneration: 1}, refused(StaleDecision)},
 		"caller of another realm":       {Guard{Caller: file, CallerGeneration: 1}, refused(StaleDecision)},
 		"caller not replicated":         {Guard{Caller: file}, Outcome{}},
+		"caller without record has one": {Guard{Caller: ada}, refused(StaleDecision)},
+		"caller never had a record":     {Guard{Caller: kibana.Principal}, Outcome{}},
+		"run by unchanged":              {Guard{RunBy: ada, RunByGeneration: 1}, Outcome{}},
+		"run by changed":                {Guard{RunBy: ada, RunByGeneration: 9}, refused(StaleDecision)},
+		"run by disabled":               {Guard{RunBy: Principal{"off", ada.Realm}, RunByGeneration: 2}, refused(StaleDecision)},
+		"run by unknown":                {Guard{Caller: ada, CallerGeneration: 1, RunBy: stranger.Principal, RunByGeneration: 1}, refused(StaleDecision)},
+		"run by not replicated":         {Guard{Caller: ada, CallerGeneration: 1, RunBy: file}, Outcome{}},
 		"bearer live":                   {Guard{Bearer: Digest{1, 'a'}}, Outcome{}},
 		"bearer is a refresh token":     {Guard{Bearer: Digest{1, 'r'}}, refused(StaleDecision)},
 		"bearer unknown":                {Guard{Bearer: Digest{7, 'a'}}, refused(StaleDecision)},

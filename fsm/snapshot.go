@@ -228,7 +228,7 @@ func (h *holder) code(x *codec) {
 	}
 	x.ref(&h.owner)
 	x.identity(&h.Identity)
-	x.principal(&h.Client)
+	x.client(&h.Client)
 }
 
 func codeUser(v **User, x *codec) {

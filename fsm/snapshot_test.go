@@ -18,6 +18,9 @@ func richState(t *testing.T) *State {
 	s := newStory(t)
 	client, file, alone, gone := pairOf(20), pairOf(21), pairOf(22), pairOf(23)
 	client.Client = stranger
+	client.Client.RunBy = kibana.Principal
+	alone.Identity.Scope = []string{"monitor"}
+	alone.Identity.RunBy = &Actor{Principal: stranger.Principal, Roles: []RoleName{"proxy"}, Generation: 7}
 	file.Identity.Realm, file.SessionLifetime = Realm{"default_file", "file"}, int64(30*hour)
 	alone.Refresh, alone.RefreshLifetime = Digest{}, 0
 	gone.AccessLifetime, gone.RefreshLifetime = 0, 0
@@ -297,7 +300,7 @@ func TestRestoreRefusesLinks(t *testing.T) {
 		"holder of no owner":         func(s *State) { s.pairs.holders.held.edit(1).owner = 9 },
 		"holder of another owner":    func(s *State) { s.pairs.holders.held.edit(1).owner = 2 },
 		"holder twice":               func(s *State) { s.pairs.holders.held.add(*s.pairs.holders.held.at(1)) },
-		"holder without pairs":       func(s *State) { h := s.pairs.holders; h.intern(&Identity{Principal: ada}, ada) },
+		"holder without pairs":       func(s *State) { h := s.pairs.holders; h.intern(&Identity{Principal: ada}, kibana) },
 		"owner without pairs":        func(s *State) { h := s.pairs.holders; h.internOwner(ownerName{RealmNative, "eve"}) },
 		"realm without owners":       func(s *State) { s.pairs.holders.realms.add(realm{name: "x", head: 1}) },
 		"realm twice":                func(s *State) { s.pairs.holders.realms.add(realm{name: RealmNative, head: 1}) },

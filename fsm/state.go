@@ -63,7 +63,10 @@ func (s *State) applyCommand(c Command) Outcome {
 
 // holds tells whether what a decision rested on is still so.
 func (s *State) holds(g *Guard) bool {
-	if g.CallerGeneration != 0 && !s.users.unchanged(g.Caller, g.CallerGeneration) {
+	if g.Caller != (Principal{}) && !s.users.unchanged(g.Caller, g.CallerGeneration) {
+		return false
+	}
+	if g.RunBy != (Principal{}) && !s.users.unchanged(g.RunBy, g.RunByGeneration) {
 		return false
 	}
 	if g.RolesVersion != 0 && g.RolesVersion != s.rolesVersion {

@@ -89,10 +89,14 @@ func (u users) change(realm RealmName, username Username) (User, bool) {
 	return User{Realm: realm, Username: username, Roles: []RoleName{}, Enabled: true}, realm == RealmReserved
 }
 
-// unchanged tells whether a user's record still has that generation and is enabled.
+// unchanged tells whether a user's record still has that generation and is enabled,
+// or, for generation zero, that there still is none.
 func (u users) unchanged(p Principal, generation Generation) bool {
 	user := u.find(p.Realm.Name, p.Username)
-	return user != nil && user.Generation == generation && user.Enabled
+	if user == nil {
+		return generation == 0
+	}
+	return user.Generation == generation && user.Enabled
 }
 
 // remove removes a user's record.

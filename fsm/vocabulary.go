@@ -44,18 +44,38 @@ type Realm struct {
 	Type string
 }
 
-// Principal is a user as one realm knows it. It is also the Client of a pair:
-// the authenticated caller that obtained it and alone may refresh it.
+// Principal is a user as one realm knows it.
 type Principal struct {
 	Username Username
 	Realm    Realm
 }
 
-// Identity is what a token carries: its owner as of the login.
+// Identity is what a token carries: its owner as of the login, and what of the
+// owner's rights the token has.
 type Identity struct {
 	Principal
 	Roles    []RoleName // as assigned at login; never nil after decoding
 	FullName *string    // nil: null
 	Email    *string    // nil: null
 	Metadata []byte     // a compact JSON object; empty means {}
+
+	// Scope narrows: of what the roles allow, only what these cluster privileges grant
+	// too. Nil: not narrowed. Else in ascending order, each once, and never empty.
+	Scope []string
+	// RunBy is who authenticated and acts as this user. Nil: the user itself.
+	RunBy *Actor
+}
+
+// Actor is a user who acts as another one (run-as; the actor of RFC 8693, 4.1).
+type Actor struct {
+	Principal
+	Roles      []RoleName // by which it may, as of its login; never nil after decoding
+	Generation Generation // of its record then; zero if it has none
+}
+
+// Client is who obtained a pair and alone may refresh it: the authenticated
+// caller, and the user that acted as it. It is comparable.
+type Client struct {
+	Principal
+	RunBy Principal // zero: nobody, the client authenticated itself
 }

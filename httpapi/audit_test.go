@@ -72,7 +72,7 @@ func TestReuseIsASecurityEvent(t *testing.T) {
 		{"nobody knows", &fsm.RefusalError{Reason: fsm.Reused}, refused},
 	} {
 		h, lines := loggedHandler(t, &world{
-			refresh: func(token.Caller, realm.Secret) (token.Pair, error) { return token.Pair{}, c.err },
+			refresh: func(token.Caller, token.RefreshRequest) (token.Pair, error) { return token.Pair{}, c.err },
 		})
 		answer := serve(h, &call{request: "POST " + tokenPath, body: `{"grant_type":"refresh_token","refresh_token":"` + canary + `"}`})
 		want := `{"error":"invalid_grant","error_description":"token has already been refreshed more than 30 seconds in the past"}`

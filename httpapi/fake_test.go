@@ -25,7 +25,7 @@ import (
 type world struct {
 	authenticate func(confirmed bool, c token.Credentials) (token.Caller, error)
 	issue        func(token.Caller, token.IssueRequest) (token.Pair, error)
-	refresh      func(token.Caller, realm.Secret) (token.Pair, error)
+	refresh      func(token.Caller, token.RefreshRequest) (token.Pair, error)
 	invalidate   func(token.Caller, token.InvalidateRequest) (token.Counts, error)
 	authorize    func(user *fsm.Identity, action string) error
 	putUser      func(realm.UserRequest) (bool, error)
@@ -104,9 +104,9 @@ func (w *world) Issue(_ context.Context, c token.Caller, r token.IssueRequest) (
 	return pair, nil
 }
 
-func (w *world) Refresh(_ context.Context, c token.Caller, presented realm.Secret) (token.Pair, error) {
+func (w *world) Refresh(_ context.Context, c token.Caller, r token.RefreshRequest) (token.Pair, error) {
 	if w.refresh != nil {
-		return w.refresh(c, presented)
+		return w.refresh(c, r)
 	}
 	return token.Pair{
 		AccessToken: realm.NewSecret("jat_2"), RefreshToken: realm.NewSecret("jrt_2"), ExpiresIn: time.Hour,

@@ -82,7 +82,7 @@ func TestWritesAreRepeatedUnlessDecided(t *testing.T) {
 			w := &world{
 				authenticate: asked(&got, someone()),
 				authorize:    c.authorize,
-				refresh: func(caller token.Caller, _ realm.Secret) (token.Pair, error) {
+				refresh: func(caller token.Caller, _ token.RefreshRequest) (token.Pair, error) {
 					return token.Pair{Identity: caller.Identity}, c.err
 				},
 			}
@@ -124,7 +124,7 @@ func TestStaleWriteOfDeadCallerIsUnauthorized(t *testing.T) {
 			}
 			return someone(), nil
 		},
-		refresh: func(token.Caller, realm.Secret) (token.Pair, error) { return token.Pair{}, token.ErrStale },
+		refresh: func(token.Caller, token.RefreshRequest) (token.Pair, error) { return token.Pair{}, token.ErrStale },
 	}
 	for _, body := range []string{`{"grant_type":"refresh_token","refresh_token":"r"}`, `{"grant_type":"no"}`, `{`} {
 		answer := serve(handlerOf(t, config(w)), &call{request: "POST " + tokenPath, body: body})

@@ -61,7 +61,7 @@ func TestRunAsDoesNothing(t *testing.T) {
 	done := func() { t.Error("a use case was called") }
 	w := &world{
 		issue:       func(token.Caller, token.IssueRequest) (token.Pair, error) { done(); return token.Pair{}, nil },
-		refresh:     func(token.Caller, realm.Secret) (token.Pair, error) { done(); return token.Pair{}, nil },
+		refresh:     func(token.Caller, token.RefreshRequest) (token.Pair, error) { done(); return token.Pair{}, nil },
 		invalidate:  func(token.Caller, token.InvalidateRequest) (token.Counts, error) { done(); return token.Counts{}, nil },
 		putUser:     func(realm.UserRequest) (bool, error) { done(); return true, nil },
 		deleteUser:  func(fsm.Username) (bool, error) { done(); return true, nil },

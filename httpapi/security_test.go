@@ -54,7 +54,7 @@ func TestNothingWithoutCredentials(t *testing.T) {
 	done := func() { t.Error("a use case was called") }
 	w := &world{
 		issue:       func(token.Caller, token.IssueRequest) (token.Pair, error) { done(); return token.Pair{}, nil },
-		refresh:     func(token.Caller, realm.Secret) (token.Pair, error) { done(); return token.Pair{}, nil },
+		refresh:     func(token.Caller, token.RefreshRequest) (token.Pair, error) { done(); return token.Pair{}, nil },
 		invalidate:  func(token.Caller, token.InvalidateRequest) (token.Counts, error) { done(); return token.Counts{}, nil },
 		authorize:   func(*fsm.Identity, string) error { done(); return nil },
 		putUser:     func(realm.UserRequest) (bool, error) { done(); return true, nil },
@@ -88,7 +88,7 @@ func TestFailureIsNeverSuccess(t *testing.T) {
 	for _, err := range []error{realm.ErrUnavailable, realm.ErrOverloaded, errors.New("disk full")} {
 		w := &world{
 			issue:   func(token.Caller, token.IssueRequest) (token.Pair, error) { return token.Pair{}, err },
-			refresh: func(token.Caller, realm.Secret) (token.Pair, error) { return token.Pair{}, err },
+			refresh: func(token.Caller, token.RefreshRequest) (token.Pair, error) { return token.Pair{}, err },
 			invalidate: func(token.Caller, token.InvalidateRequest) (token.Counts, error) {
 				return token.Counts{Invalidated: 1}, err
 			},
@@ -161,7 +161,7 @@ func TestCanary(t *testing.T) {
 				}
 				return token.Pair{Identity: c.Identity, AccessToken: realm.NewSecret("jat")}, nil
 			},
-			refresh: func(c token.Caller, presented realm.Secret) (token.Pair, error) {
+			refresh: func(c token.Caller, _ token.RefreshRequest) (token.Pair, error) {
 				return token.Pair{Identity: c.Identity}, outcome
 			},
 			invalidate:  func(token.Caller, token.InvalidateRequest) (token.Counts, error) { return token.Counts{}, outcome },
@@ -217,9 +217,9 @@ func TestIdentitiesAreNotMixed(t *testing.T) {
 				Metadata:  []byte(`{"tag":"` + name + `"}`),
 			}}, nil
 		},
-		refresh: func(c token.Caller, presented realm.Secret) (token.Pair, error) {
+		refresh: func(c token.Caller, r token.RefreshRequest) (token.Pair, error) {
 			return token.Pair{
-				AccessToken: presented, RefreshToken: presented, ExpiresIn: time.Second, Identity: c.Identity, Type: c.Type,
+				AccessToken: r.Presented, RefreshToken: r.Presented, ExpiresIn: time.Second, Identity: c.Identity, Type: c.Type,
 			}, nil
 		},
 	}
@@ -271,7 +271,7 @@ func TestIdentitiesAreNotMixed(t *testing.T) {
 
 // The log holds one line per request, and what an auditor asks for.
 func TestAuditLines(t *testing.T) {
-	h, lines := loggedHandler(t, &world{refresh: func(token.Caller, realm.Secret) (token.Pair, error) {
+	h, lines := loggedHandler(t, &world{refresh: func(token.Caller, token.RefreshRequest) (token.Pair, error) {
 		return token.Pair{}, &fsm.RefusalError{Reason: fsm.Reused}
 	}})
 	for _, c := range []call{

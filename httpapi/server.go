@@ -9,7 +9,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sync/semaphore"
 
-	"jeton/node/realm"
 	"jeton/node/token"
 )
 
@@ -24,7 +23,7 @@ const (
 // [*token.Service] is one.
 type Tokens interface {
 	Issue(ctx context.Context, caller token.Caller, r token.IssueRequest) (token.Pair, error)
-	Refresh(ctx context.Context, caller token.Caller, presented realm.Secret) (token.Pair, error)
+	Refresh(ctx context.Context, caller token.Caller, r token.RefreshRequest) (token.Pair, error)
 	Invalidate(ctx context.Context, caller token.Caller, r token.InvalidateRequest) (token.Counts, error)
 }
 

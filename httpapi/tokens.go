@@ -49,7 +49,7 @@ func (s *Server) postToken(ctx context.Context, x *exchange) (response, error) {
 func (s *Server) grant(ctx context.Context, x *exchange, q *tokenRequest) (token.Pair, error) {
 	switch grant := q.grant(); grant {
 	case token.GrantRefreshToken:
-		return s.tokens.Refresh(ctx, x.caller, *q.refreshToken)
+		return s.tokens.Refresh(ctx, x.caller, token.RefreshRequest{Presented: *q.refreshToken})
 	case grantKerberos:
 		return token.Pair{}, &ownerError{username: "<Kerberos Token>", err: realm.ErrBadCredentials}
 	case token.GrantPassword:

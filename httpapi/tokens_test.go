@@ -178,7 +178,7 @@ func TestRefreshRefusals(t *testing.T) {
 	} {
 		check(t, []call{{
 			name: description,
-			world: world{refresh: func(token.Caller, realm.Secret) (token.Pair, error) {
+			world: world{refresh: func(token.Caller, token.RefreshRequest) (token.Pair, error) {
 				return token.Pair{}, &fsm.RefusalError{Reason: reason}
 			}},
 			request: "POST " + tokenPath, body: `{"grant_type":"refresh_token","refresh_token":"r"}`,

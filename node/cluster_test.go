@@ -54,7 +54,7 @@ func (p *incarnation) issue(ctx context.Context, user string) (pair token.Pair, 
 func (p *incarnation) refresh(ctx context.Context, user string, refresh realm.Secret) (pair token.Pair, err error) {
 	login := token.Credentials{Scheme: token.SchemeBasic, Username: user, Password: realm.NewSecret(simPassword)}
 	err = p.write(ctx, login, func(caller token.Caller) (err error) {
-		pair, err = p.tokens.Refresh(ctx, caller, refresh)
+		pair, err = p.tokens.Refresh(ctx, caller, token.RefreshRequest{Presented: refresh})
 		return err
 	})
 	return pair, err

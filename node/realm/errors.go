@@ -65,22 +65,31 @@ type ArgumentError struct{ Message string }
 // Error implements error.
 func (e *ArgumentError) Error() string { return e.Message }
 
-// ForbiddenError is an action that the user's roles do not allow.
+// ForbiddenError is an action that the user's roles do not allow, or the scope of its
+// token.
 type ForbiddenError struct {
 	Action     string
-	Username   fsm.Username
-	Effective  []fsm.RoleName // the user's roles that exist, sorted
-	Unknown    []fsm.RoleName // the user's roles that do not exist, sorted
+	Username   fsm.Username   // who authenticated
+	RunAs      fsm.Username   // as whom it acts; empty: as itself
+	Effective  []fsm.RoleName // the roles that exist of the one acted as, sorted
+	Unknown    []fsm.RoleName // those that do not exist, sorted
+	Scope      []string       // of the token; nil: not narrowed
 	Privileges []string       // cluster privileges that would allow it, least first
 }
 
-// Error is Elasticsearch's text.
+// Error is Elasticsearch's text, and the scope, which Elasticsearch does not have.
 func (e *ForbiddenError) Error() string {
 	var b strings.Builder
 	b.WriteString("action [" + e.Action + "] is unauthorized for user [" + string(e.Username) + "]")
+	if e.RunAs != "" {
+		b.WriteString(" run as [" + string(e.RunAs) + "]")
+	}
 	b.WriteString(" with effective roles [" + joinRoles(e.Effective) + "]")
 	if len(e.Unknown) > 0 {
 		b.WriteString(" (assigned roles [" + joinRoles(e.Unknown) + "] were not found)")
+	}
+	if e.Scope != nil {
+		b.WriteString(" and the scope [" + strings.Join(e.Scope, ",") + "]")
 	}
 	if len(e.Privileges) > 0 {
 		b.WriteString(", this action is granted by the cluster privileges [" + strings.Join(e.Privileges, ",") + "]")

@@ -61,10 +61,14 @@ type Roles struct {
 func NewRoles(log Log, view View) *Roles { return &Roles{log: log, view: view} }
 
 // Authorize reports whether the user's roles allow an action, which is named as in
-// Elasticsearch (cluster:admin/xpack/security/token/create). If not, the error is a
+// Elasticsearch (cluster:admin/xpack/security/token/create), and so does the scope of
+// a token that was narrowed. It is the only judge of privileges. If not, the error is a
 // [*ForbiddenError]. The version is that of the role definitions the answer rests on,
 // for [fsm.Guard]; 0 if a built-in role alone allows the action.
 func (r *Roles) Authorize(user *fsm.Identity, action string) (rolesVersion uint64, err error) {
+	if !scopeAllows(user.Scope, action) {
+		return 0, r.forbidden(user, action)
+	}
 	for _, name := range user.Roles {
 		if role := builtin(name); role != nil && roleAllows(role, action) {
 			return 0, nil
@@ -77,7 +81,15 @@ func (r *Roles) Authorize(user *fsm.Identity, action string) (rolesVersion uint6
 			return rolesVersion, nil
 		}
 	}
-	forbidden := &ForbiddenError{Action: action, Username: user.Username, Privileges: privilegesFor(action)}
+	return rolesVersion, r.forbidden(user, action)
+}
+
+// forbidden says what the user is and what would allow the action.
+func (r *Roles) forbidden(user *fsm.Identity, action string) *ForbiddenError {
+	forbidden := &ForbiddenError{Action: action, Username: user.Username, Scope: user.Scope, Privileges: privilegesFor(action)}
+	if user.RunBy != nil {
+		forbidden.Username, forbidden.RunAs = user.RunBy.Username, user.Username
+	}
 	for _, name := range user.Roles {
 		if _, ok := r.role(name); ok {
 			forbidden.Effective = append(forbidden.Effective, name)
@@ -87,7 +99,7 @@ func (r *Roles) Authorize(user *fsm.Identity, action string) (rolesVersion uint6
 	}
 	slices.Sort(forbidden.Effective)
 	slices.Sort(forbidden.Unknown)
-	return rolesVersion, forbidden
+	return forbidden
 }
 
 func (r *Roles) role(name fsm.RoleName) (fsm.Role, bool) {

@@ -36,7 +36,9 @@ const (
 
 // Caller is an authenticated sender of a request.
 type Caller struct {
-	Identity *fsm.Identity // shared and immutable
+	// Identity is whose rights the request has: the user acted as, if the sender acts
+	// for another (RunBy), within the Scope of its token. Shared and immutable.
+	Identity *fsm.Identity
 	Type     AuthenticationType
 	// Guard is what the authentication rested on; every command proposed for this
 	// caller carries it. The version of the roles in it was read before Authenticate
@@ -45,6 +47,15 @@ type Caller struct {
 	Guard fsm.Guard
 	// AccessDigest names the access token presented; zero for a login.
 	AccessDigest fsm.Digest
+}
+
+// Client is the caller as the one that obtains a pair.
+func (c Caller) Client() fsm.Client {
+	client := fsm.Client{Principal: c.Identity.Principal}
+	if c.Identity.RunBy != nil {
+		client.RunBy = c.Identity.RunBy.Principal
+	}
+	return client
 }
 
 // Authenticate finds out whose credentials these are, for an answer: once it

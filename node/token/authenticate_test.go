@@ -323,7 +323,7 @@ func TestSwitchedOff(t *testing.T) {
 	if _, err := off.Issue(t.Context(), caller, passwordGrant("joe", "secret")); !errors.Is(err, token.ErrDisabled) {
 		t.Errorf("Issue: %v", err)
 	}
-	if _, err := off.Refresh(t.Context(), caller, pair.RefreshToken); !errors.Is(err, token.ErrDisabled) {
+	if _, err := off.Refresh(t.Context(), caller, token.RefreshRequest{Presented: pair.RefreshToken}); !errors.Is(err, token.ErrDisabled) {
 		t.Errorf("Refresh: %v", err)
 	}
 	_, err := off.Invalidate(t.Context(), caller, token.InvalidateRequest{Username: "joe"})

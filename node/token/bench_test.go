@@ -105,7 +105,7 @@ func BenchmarkRefresh(b *testing.B) {
 	next := issued[0].RefreshToken
 	b.ReportAllocs()
 	for b.Loop() {
-		pair, err := s.Refresh(b.Context(), caller, next)
+		pair, err := s.Refresh(b.Context(), caller, token.RefreshRequest{Presented: next})
 		if err != nil {
 			b.Fatal(err)
 		}

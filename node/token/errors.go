@@ -18,6 +18,9 @@ var (
 	ErrUnknown = errors.New("the access token is unknown or malformed")
 	// ErrNoCredentials: the request carried nothing to authenticate with.
 	ErrNoCredentials = errors.New("no credentials")
+	// ErrScope: the scope asked for names no cluster privilege, or is wider than what the
+	// token is made of (RFC 6749, 5.2: invalid_scope).
+	ErrScope = realm.ErrScope
 	// ErrDisabled: the token service is switched off.
 	ErrDisabled = errors.New("security tokens are not enabled")
 )

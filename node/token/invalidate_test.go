@@ -137,7 +137,7 @@ func TestAfterAnInvalidationNoNodeSaysValid(t *testing.T) {
 		if _, err := n.Authenticate(t.Context(), bearer(pair.AccessToken)); !errors.Is(err, token.ErrExpired) {
 			t.Errorf("node %d: access token: %v", i, err)
 		}
-		_, err := n.Refresh(t.Context(), n.mustLogIn("joe", "secret"), pair.RefreshToken)
+		_, err := n.Refresh(t.Context(), n.mustLogIn("joe", "secret"), token.RefreshRequest{Presented: pair.RefreshToken})
 		if reasonOf(err) != fsm.TokenInvalidated {
 			t.Errorf("node %d: refresh token: %v", i, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"jeton/fsm"
@@ -29,6 +30,10 @@ type IssueRequest struct {
 	GrantType GrantType
 	Username  string       // GrantPassword: whose token it shall be
 	Password  realm.Secret // GrantPassword
+	// Scope narrows the tokens to cluster privileges ([realm.Narrow]). Nil: to nothing
+	// less than what they are made of, the user or, with GrantClientCredentials, the
+	// caller, who may be narrowed itself.
+	Scope []string
 }
 
 // Pair is what a grant yields.
@@ -40,13 +45,14 @@ type Pair struct {
 	// was established.
 	Identity *fsm.Identity
 	Type     AuthenticationType
+	Scope    []string // what the tokens are narrowed to; nil: full
 }
 
 // Issue draws new tokens: a pair for the user whose password is shown
 // (GrantPassword), or an access token alone for the caller itself
 // (GrantClientCredentials; RFC 6749, 4.4.3: no refresh token).
 //
-// Errors: [ErrDisabled], [ErrGrantType], [ErrStale], [ErrUnavailable],
+// Errors: [ErrDisabled], [ErrGrantType], [ErrScope], [ErrStale], [ErrUnavailable],
 // [ErrOverloaded], and those of the realms about the user's password.
 func (s *Service) Issue(ctx context.Context, caller Caller, r IssueRequest) (Pair, error) {
 	if !s.enabled {
@@ -56,7 +62,7 @@ func (s *Service) Issue(ctx context.Context, caller Caller, r IssueRequest) (Pai
 	case GrantPassword:
 		return s.issueForPassword(ctx, caller, r)
 	case GrantClientCredentials:
-		return s.issueForCaller(ctx, caller)
+		return s.issueForCaller(ctx, caller, r.Scope)
 	case GrantRefreshToken:
 		return Pair{}, ErrGrantType
 	default:
@@ -66,6 +72,10 @@ func (s *Service) Issue(ctx context.Context, caller Caller, r IssueRequest) (Pai
 
 func (s *Service) issueForPassword(ctx context.Context, caller Caller, r IssueRequest) (Pair, error) {
 	login, err := s.login(ctx, r.Username, r.Password)
+	if err != nil {
+		return Pair{}, err
+	}
+	identity, err := narrowed(login.Identity, r.Scope)
 	if err != nil {
 		return Pair{}, err
 	}
@@ -79,9 +89,9 @@ func (s *Service) issueForPassword(ctx context.Context, caller Caller, r IssueRe
 		Header:             header,
 		Access:             access.digest(),
 		Refresh:            refresh.digest(),
-		Identity:           *login.Identity,
+		Identity:           *identity,
 		IdentityGeneration: login.Generation,
-		Client:             caller.Identity.Principal,
+		Client:             caller.Client(),
 		AccessLifetime:     s.access.Milliseconds(),
 		RefreshLifetime:    s.refresh.Milliseconds(),
 		SessionLifetime:    s.session.Milliseconds(),
@@ -93,9 +103,24 @@ func (s *Service) issueForPassword(ctx context.Context, caller Caller, r IssueRe
 		AccessToken:  access.secret(),
 		RefreshToken: refresh.secret(),
 		ExpiresIn:    s.accessWithin(s.session),
-		Identity:     login.Identity,
+		Identity:     identity,
 		Type:         AuthenticationRealm,
+		Scope:        identity.Scope,
 	}, nil
+}
+
+// narrowed returns the identity with the scope that is asked of it.
+func narrowed(identity *fsm.Identity, asked []string) (*fsm.Identity, error) {
+	scope, err := realm.Narrow(identity.Scope, asked)
+	if err != nil {
+		return nil, fmt.Errorf("narrow: %w", err)
+	}
+	if slices.Equal(scope, identity.Scope) {
+		return identity, nil
+	}
+	narrow := *identity
+	narrow.Scope = scope
+	return &narrow, nil
 }
 
 // accessWithin is the lifetime of an access token of a session that lasts so much
@@ -109,18 +134,22 @@ func (s *Service) accessWithin(session time.Duration) time.Duration {
 
 // issueForCaller needs no generation of the identity: it is the caller's, and the
 // guard speaks for the caller (for a token caller: the token is live).
-func (s *Service) issueForCaller(ctx context.Context, caller Caller) (Pair, error) {
+func (s *Service) issueForCaller(ctx context.Context, caller Caller, scope []string) (Pair, error) {
+	identity, err := narrowed(caller.Identity, scope)
+	if err != nil {
+		return Pair{}, err
+	}
 	var drawn secret
 	header := fsm.Header{Guard: caller.Guard}
 	if err := s.draw(drawn[:], header.Operation[:]); err != nil {
 		return Pair{}, err
 	}
 	access := drawn.write(accessPrefix)
-	_, err := s.propose(ctx, fsm.Issue{
+	_, err = s.propose(ctx, fsm.Issue{
 		Header:         header,
 		Access:         access.digest(),
-		Identity:       *caller.Identity,
-		Client:         caller.Identity.Principal,
+		Identity:       *identity,
+		Client:         caller.Client(),
 		AccessLifetime: s.access.Milliseconds(),
 	})
 	if err != nil {
@@ -129,8 +158,9 @@ func (s *Service) issueForCaller(ctx context.Context, caller Caller) (Pair, erro
 	return Pair{
 		AccessToken: access.secret(),
 		ExpiresIn:   s.access,
-		Identity:    caller.Identity,
+		Identity:    identity,
 		Type:        caller.Type,
+		Scope:       identity.Scope,
 	}, nil
 }
 

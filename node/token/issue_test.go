@@ -40,7 +40,7 @@ func TestPasswordGrant(t *testing.T) {
 	now := fsm.UnixMilli(clock.now().UnixMilli())
 	wantRecord := fsm.Token{
 		Identity:         joe,
-		Client:           fsm.Principal{Username: "admin", Realm: joe.Realm},
+		Client:           fsm.Client{Principal: fsm.Principal{Username: "admin", Realm: joe.Realm}},
 		CreatedAt:        now,
 		AccessExpiresAt:  now + fsm.UnixMilli(accessLifetime.Milliseconds()),
 		RefreshExpiresAt: now + fsm.UnixMilli(refreshLifetime.Milliseconds()),
@@ -202,7 +202,7 @@ func TestWhatAFailedProposalMeans(t *testing.T) {
 			n.proposeFault = func(func() (fsm.Outcome, error)) (fsm.Outcome, error) { return tc.outcome, tc.err }
 			_, issued := n.Issue(t.Context(), caller, passwordGrant("joe", "secret"))
 			_, minted := n.Issue(t.Context(), caller, token.IssueRequest{GrantType: token.GrantClientCredentials})
-			_, refreshed := n.Refresh(t.Context(), caller, pair.RefreshToken)
+			_, refreshed := n.Refresh(t.Context(), caller, token.RefreshRequest{Presented: pair.RefreshToken})
 			_, invalidated := n.Invalidate(t.Context(), caller, token.InvalidateRequest{Token: pair.AccessToken})
 			for what, err := range map[string]error{
 				"issue": issued, "client credentials": minted, "refresh": refreshed, "invalidate": invalidated,
@@ -232,7 +232,7 @@ func TestNoRandomnessNoToken(t *testing.T) {
 	if _, err := n.Issue(t.Context(), caller, token.IssueRequest{GrantType: token.GrantClientCredentials}); err == nil {
 		t.Error("issued by client credentials")
 	}
-	if _, err := n.Refresh(t.Context(), caller, pair.RefreshToken); err == nil {
+	if _, err := n.Refresh(t.Context(), caller, token.RefreshRequest{Presented: pair.RefreshToken}); err == nil {
 		t.Error("refreshed")
 	}
 	if got := n.proposals.Load(); got != 0 {

@@ -199,7 +199,7 @@ func (m *model) refreshPair(t *rapid.T, p *modelPair) {
 	n := m.node(t)
 	caller := m.caller(t, n, p.user)
 	applied := m.lose(t, n)
-	got, err := n.Refresh(t.Context(), caller, p.pair.RefreshToken)
+	got, err := n.Refresh(t.Context(), caller, token.RefreshRequest{Presented: p.pair.RefreshToken})
 	now := m.clock.now()
 	late := !p.consumedAt.IsZero() && now.After(p.consumedAt.Add(refreshWindow))
 	over := p.refresh == dead || now.After(p.refreshExpires)

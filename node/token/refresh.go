@@ -9,17 +9,27 @@ import (
 	"jeton/node/realm"
 )
 
+// RefreshRequest shows a refresh token.
+type RefreshRequest struct {
+	Presented realm.Secret
+	// Scope narrows the successor pair ([realm.Narrow]): both its tokens and all that
+	// come after. Nil: it has the scope of the presented pair.
+	Scope []string
+}
+
 // Refresh consumes a refresh token and returns its successor pair. Shown again by
 // the same client within the window, at any node, it returns the same pair, byte
-// for byte: a client that lost the answer may repeat the request.
+// for byte, with the scope that it got: a client that lost the answer may repeat the
+// request.
 //
 // Errors: [*fsm.RefusalError] (RFC 6749, 5.2: invalid_grant), in a [*ReuseError] if
-// the window was over, [ErrDisabled], [ErrStale], [ErrUnavailable], [ErrOverloaded].
-func (s *Service) Refresh(ctx context.Context, caller Caller, presented realm.Secret) (Pair, error) {
+// the window was over, [ErrScope], with nothing consumed, [ErrDisabled], [ErrStale],
+// [ErrUnavailable], [ErrOverloaded].
+func (s *Service) Refresh(ctx context.Context, caller Caller, r RefreshRequest) (Pair, error) {
 	if !s.enabled {
 		return Pair{}, ErrDisabled
 	}
-	held, written, ok := read(refreshPrefix, presented)
+	held, written, ok := read(refreshPrefix, r.Presented)
 	if !ok {
 		return Pair{}, &fsm.RefusalError{Reason: fsm.UnknownToken}
 	}
@@ -28,7 +38,11 @@ func (s *Service) Refresh(ctx context.Context, caller Caller, presented realm.Se
 	if err != nil {
 		return Pair{}, err
 	}
-	pair, err := s.consume(ctx, caller, &held, digest, predecessor.Identity)
+	identity, err := narrowed(predecessor.Identity, r.Scope)
+	if err != nil {
+		return Pair{}, err
+	}
+	pair, err := s.consume(ctx, caller, &held, digest, identity)
 	if err != nil {
 		return Pair{}, fmt.Errorf("refresh: %w", err)
 	}
@@ -37,8 +51,8 @@ func (s *Service) Refresh(ctx context.Context, caller Caller, presented realm.Se
 		left := time.UnixMilli(int64(end)).Sub(s.now())
 		pair.ExpiresIn = s.accessWithin(max(left, time.Millisecond))
 	}
-	pair.Identity = predecessor.Identity
 	pair.Type = AuthenticationToken
+	pair.Scope = pair.Identity.Scope
 	return pair, nil
 }
 
@@ -57,10 +71,9 @@ func (s *Service) refreshToken(ctx context.Context, digest fsm.Digest) (fsm.Toke
 	return fsm.Token{}, &fsm.RefusalError{Reason: fsm.UnknownToken}
 }
 
-// consume proposes a successor for the held token, and returns the one that the
-// state machine decided on: this, or that of an earlier refresh. Owner is whom the
-// held token is for.
-func (s *Service) consume(ctx context.Context, caller Caller, held *secret, presented fsm.Digest, owner *fsm.Identity) (Pair, error) {
+// consume proposes a successor with that identity for the held token, and returns the
+// one that the state machine decided on: this, or that of an earlier refresh.
+func (s *Service) consume(ctx context.Context, caller Caller, held *secret, presented fsm.Digest, identity *fsm.Identity) (Pair, error) {
 	var salt fsm.Salt
 	header := fsm.Header{Guard: caller.Guard}
 	if err := s.draw(salt[:], header.Operation[:]); err != nil {
@@ -73,7 +86,7 @@ func (s *Service) consume(ctx context.Context, caller Caller, held *secret, pres
 	outcome, err := s.propose(ctx, fsm.Refresh{
 		Header:          header,
 		Presented:       presented,
-		Client:          caller.Identity.Principal,
+		Client:          caller.Client(),
 		Salt:            salt,
 		Access:          access.digest(),
 		Refresh:         refresh.digest(),
@@ -81,9 +94,10 @@ func (s *Service) consume(ctx context.Context, caller Caller, held *secret, pres
 		RefreshLifetime: s.refresh.Milliseconds(),
 		Window:          s.window.Milliseconds(),
 		KeepFamily:      s.keepFamily,
+		Scope:           identity.Scope,
 	})
 	if outcome.Reason == fsm.Reused {
-		return Pair{}, &ReuseError{Owner: owner.Principal, Ended: int(outcome.Invalidated)}
+		return Pair{}, &ReuseError{Owner: identity.Principal, Ended: int(outcome.Invalidated)}
 	}
 	if err != nil {
 		return Pair{}, err
@@ -93,11 +107,11 @@ func (s *Service) consume(ctx context.Context, caller Caller, held *secret, pres
 		if err != nil {
 			return Pair{}, err
 		}
-		if err := s.checkIssued(ctx, refresh.digest()); err != nil {
+		if identity, err = s.issued(ctx, refresh.digest()); err != nil {
 			return Pair{}, err
 		}
 	}
-	return Pair{AccessToken: access.secret(), RefreshToken: refresh.secret()}, nil
+	return Pair{AccessToken: access.secret(), RefreshToken: refresh.secret(), Identity: identity}, nil
 }
 
 func (s *Service) successorOf(held *secret, salt fsm.Salt) (access, refresh text, err error) {
@@ -108,18 +122,18 @@ func (s *Service) successorOf(held *secret, salt fsm.Salt) (access, refresh text
 	return pair.access.write(accessPrefix), pair.refresh.write(refreshPrefix), nil
 }
 
-// checkIssued makes sure that a pair derived for a repetition is the one that was
-// issued. With another cluster key than that of the node which issued it, it would
-// be one that nobody knows.
-func (s *Service) checkIssued(ctx context.Context, refresh fsm.Digest) error {
-	if _, found := s.view.RefreshToken(refresh); found {
-		return nil
+// issued makes sure that a pair derived for a repetition is the one that was issued,
+// and returns its identity. With another cluster key than that of the node which
+// issued it, it would be one that nobody knows.
+func (s *Service) issued(ctx context.Context, refresh fsm.Digest) (*fsm.Identity, error) {
+	if t, found := s.view.RefreshToken(refresh); found {
+		return t.Identity, nil
 	}
 	if err := s.confirmRead(ctx); err != nil {
-		return err
+		return nil, err
 	}
-	if _, found := s.view.RefreshToken(refresh); found {
-		return nil
+	if t, found := s.view.RefreshToken(refresh); found {
+		return t.Identity, nil
 	}
-	return errClusterKey
+	return nil, errClusterKey
 }

@@ -34,7 +34,7 @@ func TestGoldenTokens(t *testing.T) {
 	c.putUser("joe", "secret")
 	n := c.nodes[0]
 	issued := n.mustIssue("joe", "secret")
-	refreshed, err := n.Refresh(t.Context(), n.mustLogIn("joe", "secret"), issued.RefreshToken)
+	refreshed, err := n.Refresh(t.Context(), n.mustLogIn("joe", "secret"), token.RefreshRequest{Presented: issued.RefreshToken})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,11 +71,11 @@ func TestTheSuccessorDependsOnEverySecret(t *testing.T) {
 		n := c.nodes[0]
 		issued := n.mustIssue("joe", "secret")
 		random.next += byte(skip) // another salt
-		refreshed, err := n.Refresh(t.Context(), n.mustLogIn("joe", "secret"), issued.RefreshToken)
+		refreshed, err := n.Refresh(t.Context(), n.mustLogIn("joe", "secret"), token.RefreshRequest{Presented: issued.RefreshToken})
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := n.Refresh(t.Context(), n.mustLogIn("joe", "secret"), refreshed.RefreshToken)
+		again, err := n.Refresh(t.Context(), n.mustLogIn("joe", "secret"), token.RefreshRequest{Presented: refreshed.RefreshToken})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +107,7 @@ func TestRefreshYieldsASuccessorForTheSameUser(t *testing.T) {
 	c.putUser("joe", "secret")
 	first := c.nodes[0].mustIssue("joe", "secret")
 	n := c.nodes[1] // has seen neither the user nor the pair
-	second, err := n.Refresh(t.Context(), n.mustLogIn("joe", "secret"), first.RefreshToken)
+	second, err := n.Refresh(t.Context(), n.mustLogIn("joe", "secret"), token.RefreshRequest{Presented: first.RefreshToken})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,10 +143,10 @@ func TestAClientRefreshesForItsUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Refresh(t.Context(), n.mustLogIn("joe", "secret"), issued.RefreshToken); reasonOf(err) != fsm.NotCreatingClient {
+	if _, err := n.Refresh(t.Context(), n.mustLogIn("joe", "secret"), token.RefreshRequest{Presented: issued.RefreshToken}); reasonOf(err) != fsm.NotCreatingClient {
 		t.Errorf("by the user: %v", err)
 	}
-	refreshed, err := n.Refresh(t.Context(), portal, issued.RefreshToken)
+	refreshed, err := n.Refresh(t.Context(), portal, token.RefreshRequest{Presented: issued.RefreshToken})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,12 +172,12 @@ func TestASessionEndsHoweverOftenItIsRefreshed(t *testing.T) {
 	for range 3 { // at 10, 20 and 30 hours
 		clock.advance(10 * time.Hour)
 		var err error
-		if pair, err = n.Refresh(t.Context(), caller, pair.RefreshToken); err != nil {
+		if pair, err = n.Refresh(t.Context(), caller, token.RefreshRequest{Presented: pair.RefreshToken}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	clock.advance(time.Millisecond)
-	if _, err := n.Refresh(t.Context(), caller, pair.RefreshToken); reasonOf(err) != fsm.RefreshExpired {
+	if _, err := n.Refresh(t.Context(), caller, token.RefreshRequest{Presented: pair.RefreshToken}); reasonOf(err) != fsm.RefreshExpired {
 		t.Errorf("got %v", err)
 	}
 }
@@ -187,13 +187,13 @@ func TestARepeatedRefreshIsByteIdenticalOnEveryNode(t *testing.T) {
 	c := newCluster(t, 3, clock.now, nil)
 	c.putUser("joe", "secret")
 	issued := c.nodes[0].mustIssue("joe", "secret")
-	want, err := c.nodes[0].Refresh(t.Context(), c.nodes[0].mustLogIn("joe", "secret"), issued.RefreshToken)
+	want, err := c.nodes[0].Refresh(t.Context(), c.nodes[0].mustLogIn("joe", "secret"), token.RefreshRequest{Presented: issued.RefreshToken})
 	if err != nil {
 		t.Fatal(err)
 	}
 	clock.advance(refreshWindow) // its very last millisecond
 	for i, n := range c.nodes {
-		got, err := n.Refresh(t.Context(), n.mustLogIn("joe", "secret"), issued.RefreshToken)
+		got, err := n.Refresh(t.Context(), n.mustLogIn("joe", "secret"), token.RefreshRequest{Presented: issued.RefreshToken})
 		if err != nil {
 			t.Fatalf("node %d: %v", i, err)
 		}
@@ -216,15 +216,15 @@ func TestALostAnswerIsRepeated(t *testing.T) {
 		return fsm.Outcome{}, realm.ErrUnavailable
 	}
 	caller := n.mustLogIn("joe", "secret")
-	if _, err := n.Refresh(t.Context(), caller, issued.RefreshToken); !errors.Is(err, token.ErrUnavailable) {
+	if _, err := n.Refresh(t.Context(), caller, token.RefreshRequest{Presented: issued.RefreshToken}); !errors.Is(err, token.ErrUnavailable) {
 		t.Fatalf("got %v", err)
 	}
 	n.proposeFault = nil
-	first, err := other.Refresh(t.Context(), other.mustLogIn("joe", "secret"), issued.RefreshToken)
+	first, err := other.Refresh(t.Context(), other.mustLogIn("joe", "secret"), token.RefreshRequest{Presented: issued.RefreshToken})
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := n.Refresh(t.Context(), caller, issued.RefreshToken)
+	second, err := n.Refresh(t.Context(), caller, token.RefreshRequest{Presented: issued.RefreshToken})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func TestManyRefreshesAtOnceYieldOnePair(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			pair, err := n.Refresh(t.Context(), caller, issued.RefreshToken)
+			pair, err := n.Refresh(t.Context(), caller, token.RefreshRequest{Presented: issued.RefreshToken})
 			if err != nil {
 				t.Error(err)
 				return
@@ -284,23 +284,23 @@ func TestRefusedRefreshes(t *testing.T) {
 		want fsm.Reason
 	}{
 		"malformed": {func(s *story) error {
-			_, err := s.n.Refresh(s.t.Context(), s.joe, realm.NewSecret("46ToAxYzNUdPZWdYOFRQcWhjeHR3NWpvTmVB"))
+			_, err := s.n.Refresh(s.t.Context(), s.joe, token.RefreshRequest{Presented: realm.NewSecret("46ToAxYzNUdPZWdYOFRQcWhjeHR3NWpvTmVB")})
 			return err
 		}, fsm.UnknownToken},
 		"an access token": {func(s *story) error {
-			_, err := s.n.Refresh(s.t.Context(), s.joe, s.pair.AccessToken)
+			_, err := s.n.Refresh(s.t.Context(), s.joe, token.RefreshRequest{Presented: s.pair.AccessToken})
 			return err
 		}, fsm.UnknownToken},
 		"another cluster's": {func(s *story) error {
 			other := newCluster(t, 1, s.clock.now, nil)
 			other.putUser("joe", "secret")
-			_, err := s.n.Refresh(s.t.Context(), s.joe, other.nodes[0].mustIssue("joe", "secret").RefreshToken)
+			_, err := s.n.Refresh(s.t.Context(), s.joe, token.RefreshRequest{Presented: other.nodes[0].mustIssue("joe", "secret").RefreshToken})
 			return err
 		}, fsm.UnknownToken},
 		"another client": {func(s *story) error {
 			s.cluster.putUser("eve", "eve")
-			_, err := s.n.Refresh(s.t.Context(), s.n.mustLogIn("eve", "eve"), s.pair.RefreshToken)
-			if _, own := s.n.Refresh(s.t.Context(), s.joe, s.pair.RefreshToken); own != nil {
+			_, err := s.n.Refresh(s.t.Context(), s.n.mustLogIn("eve", "eve"), token.RefreshRequest{Presented: s.pair.RefreshToken})
+			if _, own := s.n.Refresh(s.t.Context(), s.joe, token.RefreshRequest{Presented: s.pair.RefreshToken}); own != nil {
 				s.t.Errorf("the attempt consumed it: %v", own)
 			}
 			return err
@@ -310,21 +310,21 @@ func TestRefusedRefreshes(t *testing.T) {
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			_, err = s.n.Refresh(s.t.Context(), s.joe, s.pair.RefreshToken)
+			_, err = s.n.Refresh(s.t.Context(), s.joe, token.RefreshRequest{Presented: s.pair.RefreshToken})
 			return err
 		}, fsm.TokenInvalidated},
 		"expired": {func(s *story) error {
 			s.clock.advance(refreshLifetime + time.Millisecond)
-			_, err := s.n.Refresh(s.t.Context(), s.joe, s.pair.RefreshToken)
+			_, err := s.n.Refresh(s.t.Context(), s.joe, token.RefreshRequest{Presented: s.pair.RefreshToken})
 			return err
 		}, fsm.RefreshExpired},
 		"reused after the window": {func(s *story) error {
-			successor, err := s.n.Refresh(s.t.Context(), s.joe, s.pair.RefreshToken)
+			successor, err := s.n.Refresh(s.t.Context(), s.joe, token.RefreshRequest{Presented: s.pair.RefreshToken})
 			if err != nil {
 				s.t.Fatal(err)
 			}
 			s.clock.advance(refreshWindow + time.Millisecond)
-			_, err = s.n.Refresh(s.t.Context(), s.joe, s.pair.RefreshToken)
+			_, err = s.n.Refresh(s.t.Context(), s.joe, token.RefreshRequest{Presented: s.pair.RefreshToken})
 			if _, dead := s.n.Authenticate(s.t.Context(), bearer(successor.AccessToken)); !errors.Is(dead, token.ErrExpired) {
 				s.t.Errorf("the family lives on: %v", dead)
 			}
@@ -351,12 +351,12 @@ func TestReuseMayLeaveTheFamilyAlive(t *testing.T) {
 	c.putUser("joe", "secret")
 	n := c.nodes[0]
 	pair, caller := n.mustIssue("joe", "secret"), n.mustLogIn("joe", "secret")
-	successor, err := n.Refresh(t.Context(), caller, pair.RefreshToken)
+	successor, err := n.Refresh(t.Context(), caller, token.RefreshRequest{Presented: pair.RefreshToken})
 	if err != nil {
 		t.Fatal(err)
 	}
 	clock.advance(refreshWindow + time.Millisecond)
-	if _, err := n.Refresh(t.Context(), caller, pair.RefreshToken); reasonOf(err) != fsm.Reused {
+	if _, err := n.Refresh(t.Context(), caller, token.RefreshRequest{Presented: pair.RefreshToken}); reasonOf(err) != fsm.Reused {
 		t.Errorf("got %v", err)
 	}
 	if _, err := n.Authenticate(t.Context(), bearer(successor.AccessToken)); err != nil {
@@ -371,18 +371,18 @@ func TestAnOutageIsNotAnInvalidGrant(t *testing.T) {
 	caller := late.mustLogIn("joe", "secret")
 	pair := c.nodes[0].mustIssue("joe", "secret")
 	late.confirmFault = realm.ErrUnavailable
-	_, err := late.Refresh(t.Context(), caller, pair.RefreshToken)
+	_, err := late.Refresh(t.Context(), caller, token.RefreshRequest{Presented: pair.RefreshToken})
 	if !errors.Is(err, token.ErrUnavailable) || reasonOf(err) != fsm.Done {
 		t.Errorf("token not seen yet: %v", err)
 	}
 	// A repetition needs the successor to be seen, so that too is "cannot know".
 	late.confirmFault = nil
 	late.catchUp()
-	if _, err := c.nodes[0].Refresh(t.Context(), caller, pair.RefreshToken); err != nil {
+	if _, err := c.nodes[0].Refresh(t.Context(), caller, token.RefreshRequest{Presented: pair.RefreshToken}); err != nil {
 		t.Fatal(err)
 	}
 	late.confirmFault = realm.ErrUnavailable
-	_, err = late.Refresh(t.Context(), caller, pair.RefreshToken)
+	_, err = late.Refresh(t.Context(), caller, token.RefreshRequest{Presented: pair.RefreshToken})
 	if !errors.Is(err, token.ErrUnavailable) || reasonOf(err) != fsm.Done {
 		t.Errorf("successor not seen yet: %v", err)
 	}
@@ -396,10 +396,10 @@ func TestAnotherClusterKeyIsFoundOut(t *testing.T) {
 	n := c.nodes[0]
 	wrong := c.add(func(config *token.Config) { config.ClusterKey = []byte(strings.ToUpper(string(clusterKey))) })
 	pair := n.mustIssue("joe", "secret")
-	if _, err := n.Refresh(t.Context(), n.mustLogIn("joe", "secret"), pair.RefreshToken); err != nil {
+	if _, err := n.Refresh(t.Context(), n.mustLogIn("joe", "secret"), token.RefreshRequest{Presented: pair.RefreshToken}); err != nil {
 		t.Fatal(err)
 	}
-	got, err := wrong.Refresh(t.Context(), wrong.mustLogIn("joe", "secret"), pair.RefreshToken)
+	got, err := wrong.Refresh(t.Context(), wrong.mustLogIn("joe", "secret"), token.RefreshRequest{Presented: pair.RefreshToken})
 	if err == nil || !strings.Contains(err.Error(), "cluster key") {
 		t.Errorf("got %v", err)
 	}

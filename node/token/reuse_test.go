@@ -28,11 +28,11 @@ func TestReuseNamesTheOwner(t *testing.T) {
 			c.putUser("joe", "secret")
 			n := c.nodes[0]
 			pair, caller := n.mustIssue("joe", "secret"), n.mustLogIn("joe", "secret")
-			if _, err := n.Refresh(t.Context(), caller, pair.RefreshToken); err != nil {
+			if _, err := n.Refresh(t.Context(), caller, token.RefreshRequest{Presented: pair.RefreshToken}); err != nil {
 				t.Fatal(err)
 			}
 			clock.advance(refreshWindow + time.Millisecond)
-			_, err := n.Refresh(t.Context(), caller, pair.RefreshToken)
+			_, err := n.Refresh(t.Context(), caller, token.RefreshRequest{Presented: pair.RefreshToken})
 			reuse, ok := errors.AsType[*token.ReuseError](err)
 			if !ok || reasonOf(err) != fsm.Reused {
 				t.Fatalf("got %v", err)

@@ -44,12 +44,12 @@ func TestTheClusterKeyIsCopied(t *testing.T) {
 	c.putUser("joe", "secret")
 	n := c.nodes[0]
 	caller, issued := n.mustLogIn("joe", "secret"), n.mustIssue("joe", "secret")
-	first, err := n.Refresh(t.Context(), caller, issued.RefreshToken)
+	first, err := n.Refresh(t.Context(), caller, token.RefreshRequest{Presented: issued.RefreshToken})
 	if err != nil {
 		t.Fatal(err)
 	}
 	clear(key)
-	again, err := n.Refresh(t.Context(), caller, issued.RefreshToken)
+	again, err := n.Refresh(t.Context(), caller, token.RefreshRequest{Presented: issued.RefreshToken})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	invalidated := token.InvalidateRequest{Token: pair.AccessToken, RefreshToken: pair.RefreshToken}
 	_, wrongGrant := n.Issue(t.Context(), caller, passwordGrant("joe", "canary-wrong"))
 	_, wrongTarget := n.Invalidate(t.Context(), caller, invalidated)
-	_, wrongRefresh := n.Refresh(t.Context(), caller, realm.NewSecret("jrt_canary"))
+	_, wrongRefresh := n.Refresh(t.Context(), caller, token.RefreshRequest{Presented: realm.NewSecret("jrt_canary")})
 	for _, v := range []any{
 		pair, caller, invalidated, bearer(pair.AccessToken), basic("joe", "canary-password"),
 		passwordGrant("joe", "canary-wrong"), wrongGrant, wrongTarget, wrongRefresh,

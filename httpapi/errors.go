@@ -119,6 +119,9 @@ func replyForRouting(x *exchange, err error) (reply, bool) {
 				"], allowed: [" + strings.Join(e.allowed, ", ") + "]",
 		}, true
 	}
+	if e, ok := errors.AsType[*formatError](err); ok {
+		return replyForFormat(e), true
+	}
 	if e, ok := errors.AsType[*contentTypeError](err); ok {
 		reason := "Content-Type header is missing"
 		if e.value != "" {

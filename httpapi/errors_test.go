@@ -149,6 +149,9 @@ func TestAnswerTypes(t *testing.T) {
 		{"*/*", "application/json"},
 		{"application/json", "application/json"},
 		{"text/html,application/xhtml+xml;q=0.9", "application/json"},
+		{"text/plain", "application/json"},
+		{"application/json; charset=UTF-8", "application/json"},
+		{"application/json, application/vnd.elasticsearch+json;compatible-with=8", "application/json"},
 		{"application/vnd.elasticsearch+json;compatible-with=8", "application/vnd.elasticsearch+json;compatible-with=8"},
 		{"application/vnd.elasticsearch+json; compatible-with=9,text/plain", "application/vnd.elasticsearch+json;compatible-with=9"},
 		{"text/plain, application/vnd.elasticsearch+json; compatible-with=7", "application/vnd.elasticsearch+json;compatible-with=7"},
@@ -177,7 +180,7 @@ func TestQueryParameters(t *testing.T) {
 	bad := func(reason string) string { return exception("illegal_argument_exception", reason, "400") }
 	get := "GET /_security/_authenticate"
 	check(t, []call{
-		{request: get + "?human&error_trace=true&filter_path=a,b&format=json&pretty=false", status: 200, want: elasticJSON + `"realm"}`},
+		{request: get + "?human&error_trace=true&filter_path=&format=json&pretty=false", status: 200, want: elasticJSON + `"realm"}`},
 		{request: get + "?x=1", status: 400, want: bad("request [/_security/_authenticate] contains unrecognized parameter: [x]")},
 		{request: get + "?y=1&x=1&pretty=false", status: 400, want: bad("request [/_security/_authenticate] contains unrecognized parameters: [x], [y]")},
 		{request: get + "?pretty=yes", status: 400, want: bad("Failed to parse value [yes] as only [true] or [false] are allowed.")},

@@ -32,18 +32,21 @@ const (
 
 // operation is one method of one path.
 type operation struct {
-	access access
-	action string   // Elasticsearch's name of it; for tokens, the grants that are no refresh
-	params []string // query parameters it knows beside the common ones
-	body   bool     // it reads one
-	pretty bool     // its answer is laid out unless the client says otherwise
-	do     func(ctx context.Context, x *exchange) (response, error)
+	access  access
+	action  string                   // Elasticsearch's name of it; for tokens, the grants that are no refresh
+	params  []string                 // query parameters it knows beside the common ones
+	body    bool                     // it reads one
+	pretty  bool                     // its answer is laid out unless the client says otherwise
+	warning []string                 // the answer's Warning header; nil: none
+	former  func(body []byte) []byte // what the answer was at this path; nil: what it is
+	do      func(ctx context.Context, x *exchange) (response, error)
 }
 
 // response is a successful answer, or one that is no error although its status is.
 type response struct {
 	status  int
-	body    []byte // compact JSON
+	body    []byte // compact JSON, unless text
+	text    bool   // the body is plain text
 	noStore bool   // it carries credentials (RFC 6749, 5.1)
 	retry   bool   // Retry-After
 }
@@ -57,6 +60,7 @@ type exchange struct {
 	body     []byte
 	reserved int64 // of [Server.held], for the body
 	caller   token.Caller
+	warning  []string // see operation
 	scratch  []byte
 	started  time.Time // zero unless requests are logged
 }
@@ -93,16 +97,6 @@ func (x *exchange) param(name string) string {
 	return decoded
 }
 
-// pretty tells whether the answer is to be laid out. A value that is neither true nor
-// false has been refused before, or is part of another error.
-func (x *exchange) pretty(absent bool) bool {
-	if x.query == nil {
-		return absent
-	}
-	pretty, _ := boolean(x.query, "pretty", absent)
-	return pretty
-}
-
 // serve runs one operation: headers, credentials, body, handler, answer.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, route string, op *operation) {
 	x, _ := exchanges.Get().(*exchange)
@@ -125,7 +119,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, route string, op 
 		s.fail(w, x, err, mediaType)
 		return
 	}
-	s.respond(w, x, answer, mediaType, x.pretty(op.pretty))
+	if op.former != nil {
+		answer.body = op.former(answer.body)
+	}
+	s.respond(w, x, answer, mediaType, op.pretty)
 }
 
 // run does what comes before the answer. A panic becomes an error: one request must
@@ -167,6 +164,7 @@ func (s *Server) run(ctx context.Context, w http.ResponseWriter, x *exchange, op
 
 // perform calls the handler, once the query has been found in order.
 func (s *Server) perform(ctx context.Context, x *exchange, op *operation) (response, error) {
+	x.warning = op.warning
 	if op.access != open {
 		if err := s.refuseRunAs(x, op.action); err != nil {
 			return response{}, err
@@ -176,7 +174,7 @@ func (s *Server) perform(ctx context.Context, x *exchange, op *operation) (respo
 		if err := checkQuery(x.request.URL.Path, x.query, op.params); err != nil {
 			return response{}, err
 		}
-		if _, err := boolean(x.query, "pretty", false); err != nil {
+		if err := x.checkForm(); err != nil {
 			return response{}, err
 		}
 	}
@@ -272,11 +270,23 @@ func (s *Server) respond(w http.ResponseWriter, x *exchange, answer response, me
 	if answer.retry {
 		header["Retry-After"] = retryAfter
 	}
-	s.write(w, x, answer.status, answer.body, mediaType, pretty)
+	if answer.text {
+		s.write(w, x, answer.status, answer.body, mediaText)
+		return
+	}
+	body, mediaType := answer.body, x.mediaType(mediaType)
+	if x.query != nil {
+		body = x.cut(body)
+	}
+	s.write(w, x, answer.status, layOut(body, mediaType, x.flagged("pretty", pretty)), mediaType)
 }
 
-// fail writes an error's answer; [replyFor] knows it.
+// fail writes an error's answer; [replyFor] knows it. As in Elasticsearch, filter_path
+// cuts nothing out of an error.
 func (s *Server) fail(w http.ResponseWriter, x *exchange, err error, mediaType string) {
+	if x.query == nil { // it came before the query was read, which tells the answer's form
+		x.query, _ = parseQuery(x.request.URL.RawQuery)
+	}
 	reply := s.replyFor(x, err)
 	s.audit(x, reply, err)
 	header := w.Header()
@@ -286,7 +296,9 @@ func (s *Server) fail(w http.ResponseWriter, x *exchange, err error, mediaType s
 	if reply.retry {
 		header["Retry-After"] = retryAfter
 	}
-	s.write(w, x, reply.status, reply.append(nil), mediaType, x.pretty(false))
+	reply.trace = x.flagged("error_trace", false)
+	mediaType = x.mediaType(mediaType)
+	s.write(w, x, reply.status, layOut(reply.append(nil), mediaType, x.flagged("pretty", false)), mediaType)
 }
 
 // Values of headers that never change, shared by all answers.
@@ -298,11 +310,11 @@ var (
 )
 
 // write is the only place where an answer leaves.
-func (s *Server) write(w http.ResponseWriter, x *exchange, status int, body []byte, mediaType string, pretty bool) {
-	if pretty {
-		body = appendPretty(nil, body)
-	}
+func (s *Server) write(w http.ResponseWriter, x *exchange, status int, body []byte, mediaType string) {
 	header := w.Header()
+	if x.warning != nil {
+		header["Warning"] = x.warning
+	}
 	header["X-Elastic-Product"] = product
 	if mediaType == mediaJSON {
 		header["Content-Type"] = typeJSON

@@ -50,8 +50,9 @@ func checkContentType(header http.Header) error {
 	return nil
 }
 
-// answerType chooses the answer's Content-Type: the vendor type with its version if
-// the client accepts that, else plain JSON, which every client takes.
+// answerType chooses the answer's Content-Type: the first that the client
+// accepts of the vendor type, with its version, and plain JSON and YAML; else plain
+// JSON, which every client takes.
 func answerType(header http.Header) (string, error) {
 	accept := header["Accept"]
 	if len(accept) == 0 || accept[0] == "*/*" || accept[0] == mediaJSON {
@@ -59,7 +60,13 @@ func answerType(header http.Header) (string, error) {
 	}
 	for one := range strings.SplitSeq(accept[0], ",") {
 		kind, parameters := splitMediaType(one)
-		if kind != mediaVendor {
+		switch kind {
+		case mediaVendor:
+		case mediaJSON:
+			return mediaJSON, nil
+		case mediaYAML:
+			return mediaYAML, nil
+		default:
 			continue
 		}
 		version, ok := compatibleWith(parameters)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// common are the query parameters of every endpoint. Those about the form of the
-// answer that Jeton does not vary are accepted, because clients send them.
+// common are the query parameters of every endpoint: they are about the form of the
+// answer.
 var common = []string{"pretty", "human", "error_trace", "filter_path", "format"}
 
 // argumentError is a request that Elasticsearch answers with

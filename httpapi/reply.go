@@ -21,6 +21,7 @@ type reply struct {
 	cause      cause
 	challenges []string // WWW-Authenticate, one header line each
 	retry      bool     // Retry-After
+	trace      bool     // with stack_trace
 }
 
 // detail is an exception's metadata; cause what it was caused by. Zero: none.
@@ -83,5 +84,19 @@ func (p *reply) appendException(dst []byte, withCause bool) []byte {
 		dst = appendStrings(dst, p.challenges)
 		dst = append(dst, '}')
 	}
+	if p.trace {
+		dst = append(dst, `,"stack_trace":`...)
+		dst = appendString(dst, p.stackTrace(withCause))
+	}
 	return dst
+}
+
+// stackTrace is what the parameter error_trace gets: the exception and what caused it,
+// as a Java trace begins. Where in our code it happened is not a client's business.
+func (p *reply) stackTrace(withCause bool) string {
+	trace := p.kind + ": " + p.reason
+	if withCause && p.cause.kind != "" {
+		trace += "\nCaused by: " + p.cause.kind + ": " + p.cause.reason
+	}
+	return trace
 }

@@ -129,7 +129,6 @@ func (s *Server) endpoint(template string, m methods) http.Handler {
 func (s *Server) refuse(err error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := &exchange{request: r, route: "-", started: s.now()}
-		x.query, _ = parseQuery(r.URL.RawQuery) // only for the answer's form
 		s.fail(w, x, err, mediaJSON)
 	})
 }

@@ -36,7 +36,7 @@ func TestUserRequestIsPassedOn(t *testing.T) {
 		},
 		{
 			"POST /_xpack/security/user/a%2Fb+c%20d?refresh=wait_for", `{"password_hash":"$2a$10$x","roles":"r,s","full_name":null,"email":null,"enabled":false,"username":"a/b+c d"}`,
-			`{"created":false}`,
+			`{"user":{"created":false},"created":false}`,
 			realm.UserRequest{Username: "a/b+c d", PasswordHash: secret("$2a$10$x"), Roles: []fsm.RoleName{"r", "s"}},
 		},
 		{"PUT /_security/user/u", `{"roles":[]}`, `{"created":false}`, realm.UserRequest{Username: "u", Roles: []fsm.RoleName{}, Enabled: true}},

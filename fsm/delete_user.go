@@ -22,6 +22,6 @@ func (c DeleteUser) apply(s *State) Outcome {
 	}
 	s.users.remove(RealmNative, c.Username)
 	outcome := Outcome{Existed: true}
-	outcome.count(s.pairs.endMatching(RealmNative, c.Username, s.now))
+	outcome.count(s.pairs.endUser(RealmNative, c.Username, s.now))
 	return outcome
 }

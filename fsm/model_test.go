@@ -259,7 +259,14 @@ func (m *model) endPart(invalidated *bool, o *Outcome) {
 }
 
 func (m *model) endMatching(realm RealmName, username Username, o *Outcome) {
+	m.endCreatedBefore(MaxMoment+1, realm, username, o)
+}
+
+func (m *model) endCreatedBefore(before UnixMilli, realm RealmName, username Username, o *Outcome) {
 	for _, p := range m.pairs {
+		if p.CreatedAt >= before {
+			continue
+		}
 		if realm != "" && p.Identity.Realm.Name != realm || username != "" && p.Identity.Username != username {
 			continue
 		}
@@ -272,19 +279,49 @@ func (m *model) endMatching(realm RealmName, username Username, o *Outcome) {
 }
 
 func (m *model) invalidate(c Invalidate) (o Outcome) {
-	switch {
-	case c.Access != Digest{}:
-		if p := m.pairs[c.Access]; p != nil {
-			m.endPart(&p.AccessInvalidated, &o)
+	if c.All || c.Realm != "" || c.Username != "" {
+		m.endCreatedBefore(cmp.Or(c.CreatedBefore, MaxMoment+1), c.Realm, c.Username, &o)
+		return o
+	}
+	named := map[*modelPair]bool{m.pairs[c.Access]: true, m.byRefresh(c.Refresh): true}
+	for _, d := range c.Pairs {
+		named[m.pairs[d]] = true
+	}
+	delete(named, nil)
+	families := map[int]bool{}
+	for p := range named {
+		families[p.family] = true
+		own := sameUser(p.Identity.Principal, c.OwnedBy) || sameUser(p.Client.Principal, c.OwnedBy)
+		if c.OwnedBy != (Principal{}) && !own {
+			return Outcome{Reason: NotOwned}
 		}
-	case c.Refresh != Digest{}:
-		if p := m.byRefresh(c.Refresh); p != nil {
+	}
+	for _, p := range m.pairs {
+		switch {
+		case c.Reach == ReachFamily && families[p.family], c.Reach == ReachPair && named[p]:
+			m.end(p, &o)
+		case c.Reach == ReachToken && p.access == c.Access:
+			m.endPart(&p.AccessInvalidated, &o)
+		case c.Reach == ReachToken && named[p]:
 			m.endPart(&p.RefreshInvalidated, &o)
 		}
-	default:
-		m.endMatching(c.Realm, c.Username, &o)
 	}
 	return o
+}
+
+// active lists a user's pairs that can be used, as a listing names them.
+func (m *model) active(realm RealmName, username Username) map[Digest]Token {
+	found := map[Digest]Token{}
+	for _, p := range m.pairs {
+		if realm != "" && p.Identity.Realm.Name != realm || username != "" && p.Identity.Username != username {
+			continue
+		}
+		if !p.AccessInvalidated && m.now <= p.AccessExpiresAt ||
+			p.refresh != (Digest{}) && !p.RefreshInvalidated && !p.Refreshed && m.now <= p.RefreshExpiresAt {
+			found[p.access] = p.Token
+		}
+	}
+	return found
 }
 
 func (p *modelPair) dueBucket() UnixMilli {

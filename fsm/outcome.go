@@ -20,6 +20,7 @@ const (
 	PasswordRequired  Reason = 9  // PutUser without verifier for a new user
 	AlreadySet        Reason = 10 // SetPassword with OnlyIfUnset; Initialize on an initialized cluster
 	Expired           Reason = 11 // kept for operations known to be older than OperationMemory; no rule answers it now
+	NotOwned          Reason = 12 // Invalidate: a token is not OwnedBy that user
 )
 
 // Outcome is the state machine's answer to one command. Repeating the command
@@ -114,6 +115,8 @@ func (r Reason) String() string {
 		return "already set"
 	case Expired:
 		return "operation forgotten"
+	case NotOwned:
+		return "not the user's own token"
 	}
 	return "reason " + strconv.Itoa(int(r))
 }

@@ -91,6 +91,10 @@ func (p *pair) refreshLive(now UnixMilli) bool {
 	return p.hasRefresh() && !p.is(refreshInvalidated) && now <= p.refreshExpires()
 }
 
+// live tells whether one of the pair's tokens could be used, a refresh token that was
+// used before included, as in Elasticsearch.
+func (p *pair) live(now UnixMilli) bool { return p.accessLive(now) || p.refreshLive(now) }
+
 // dueBucket numbers the 65 seconds in which the pair may be collected.
 func (p *pair) dueBucket() uint32 {
 	return uint32((max(p.accessExpires(), p.refreshExpires()) + Retention) >> bucketBits) //nolint:gosec // a moment has 48 bits

@@ -24,9 +24,6 @@ type bucket struct {
 
 const bucketBits = 16
 
-// ended counts tokens that a command invalidated, and those that were invalid before.
-type ended struct{ now, before uint32 }
-
 func newPairs(seed maphash.Seed) *pairs {
 	p := &pairs{holders: newHolders(seed), seed: seed}
 	p.access = newIndex(func(r ref) uint64 { return p.hash(p.at(r).access()) })
@@ -141,55 +138,6 @@ func (p *pairs) consumedAt(r ref) (UnixMilli, bool) {
 		return 0, false
 	}
 	return p.at(successor).createdAt(), true
-}
-
-// endPart invalidates one token of a pair, whether or not it has expired.
-func (p *pairs) endPart(r ref, part uint16) ended {
-	switch {
-	case r == 0:
-		return ended{}
-	case p.at(r).is(part):
-		return ended{before: 1}
-	}
-	p.records.edit(r).set(part)
-	return ended{now: 1}
-}
-
-// endPair invalidates both tokens of a pair.
-func (p *pairs) endPair(r ref, sum *ended) {
-	parts := []uint16{accessInvalidated, refreshInvalidated}
-	if !p.at(r).hasRefresh() {
-		parts = parts[:1]
-	}
-	for _, part := range parts {
-		e := p.endPart(r, part)
-		sum.now += e.now
-		sum.before += e.before
-	}
-}
-
-// endFamily invalidates a pair, its predecessors and its successors.
-func (p *pairs) endFamily(r ref) (sum ended) {
-	p.endPair(r, &sum)
-	for _, link := range []int{linkPredecessor, linkSuccessor} {
-		for next := p.at(r).linked(link); next != 0; next = p.at(next).linked(link) {
-			p.endPair(next, &sum)
-		}
-	}
-	return sum
-}
-
-// endMatching invalidates both tokens of every pair of a realm and/or a user of
-// which one is still valid. It costs the pairs of those users, not all.
-func (p *pairs) endMatching(realm RealmName, username Username, now UnixMilli) (sum ended) {
-	p.holders.newestOf(realm, username, func(newest ref) {
-		for r := newest; r != 0; r = p.at(r).linked(linkOlder) {
-			if record := p.at(r); record.accessLive(now) || record.refreshLive(now) {
-				p.endPair(r, &sum)
-			}
-		}
-	})
-	return sum
 }
 
 // token returns a pair as its holder may see it.

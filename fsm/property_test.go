@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -147,26 +148,52 @@ func (l *logs) fresh() Command {
 		l.pairs = append(l.pairs, newborn{c.Access, c.Refresh, c.Client})
 		return c
 	case n < 13:
-		c := Invalidate{Header: h}
-		switch rapid.IntRange(0, 4).Draw(l.t, "what") {
-		case 0:
-			c.Access = l.pair().access
-		case 1:
-			if c.Refresh = l.pair().refresh; c.Refresh == (Digest{}) {
-				c.Refresh = l.digest('r')
-			}
-		case 2:
-			c.Username = pick(l, "username", someUsers)
-		case 3:
-			c.Realm = pick(l, "realm", someRealms).Name
-		case 4:
-			c.Username, c.Realm = pick(l, "username", someUsers), pick(l, "realm", someRealms).Name
-		}
-		return c
+		return l.invalidation(h)
 	case n < 15:
 		return CollectExpired{Header: h, Limit: rapid.Uint32Range(1, 5).Draw(l.t, "limit")}
 	}
 	return l.freshUser(h)
+}
+
+// invalidation is one of each way to end tokens.
+func (l *logs) invalidation(h Header) Command {
+	c := Invalidate{Header: h}
+	if rapid.IntRange(0, 2).Draw(l.t, "bulk") == 0 {
+		if rapid.Bool().Draw(l.t, "young spared") {
+			c.CreatedBefore = max(1, l.at+UnixMilli(rapid.IntRange(-60_000, 1).Draw(l.t, "before")))
+		}
+		switch rapid.IntRange(0, 4).Draw(l.t, "what") {
+		case 0:
+			c.All = true
+		case 1:
+			c.Username = pick(l, "username", someUsers)
+		case 2:
+			c.Realm = pick(l, "realm", someRealms).Name
+		default:
+			c.Username, c.Realm = pick(l, "username", someUsers), pick(l, "realm", someRealms).Name
+		}
+		return c
+	}
+	c.Reach = Reach(rapid.IntRange(0, 2).Draw(l.t, "reach"))
+	if rapid.Bool().Draw(l.t, "own") {
+		c.OwnedBy = l.principal("own")
+	}
+	switch rapid.IntRange(0, 2).Draw(l.t, "named by") {
+	case 0:
+		c.Access = l.pair().access
+	case 1:
+		if c.Refresh = l.pair().refresh; c.Refresh == (Digest{}) {
+			c.Refresh = l.digest('r')
+		}
+	case 2:
+		c.Reach = max(c.Reach, ReachPair)
+		for range rapid.IntRange(1, 4).Draw(l.t, "pairs") {
+			c.Pairs = append(c.Pairs, l.pair().access)
+		}
+		slices.SortFunc(c.Pairs, func(a, b Digest) int { return bytes.Compare(a[:], b[:]) })
+		c.Pairs = slices.Compact(c.Pairs)
+	}
+	return c
 }
 
 func (l *logs) freshUser(h Header) Command {
@@ -238,6 +265,37 @@ func TestLogAgainstModel(t *testing.T) {
 	})
 }
 
+// compareListings reads a listing to its end: every pair once, an owner's in order.
+func compareListings(t *rapid.T, m *model, f *FSM) {
+	t.Helper()
+	q := Listing{ActiveAt: m.now, Limit: rapid.IntRange(1, 4).Draw(t, "page")}
+	if rapid.Bool().Draw(t, "of a realm") {
+		q.Realm = rapid.SampledFrom(someRealms).Draw(t, "listed realm").Name
+	}
+	if rapid.Bool().Draw(t, "of a user") {
+		q.Username = rapid.SampledFrom(someUsers).Draw(t, "listed user")
+	}
+	got := map[Digest]Token{}
+	for before := MaxMoment; ; {
+		page, next := f.List(q)
+		for _, v := range page {
+			if _, twice := got[v.ID]; twice || q.Realm != "" && q.Username != "" && v.CreatedAt > before {
+				t.Fatalf("pair %x twice, or out of order", v.ID)
+			}
+			before, got[v.ID] = v.CreatedAt, v.Token
+		}
+		if len(page) > q.Limit {
+			t.Fatalf("%d pairs on a page of %d", len(page), q.Limit)
+		}
+		if q.After = next; next == (Position{}) {
+			break
+		}
+	}
+	if d := cmp.Diff(m.active(q.Realm, q.Username), got); d != "" {
+		t.Fatalf("listing (-want +got):\n%s", d)
+	}
+}
+
 func compareToModel(t *rapid.T, m *model, f *FSM) {
 	t.Helper()
 	if pairs, _ := f.Size(); pairs != len(m.pairs) {
@@ -253,6 +311,7 @@ func compareToModel(t *rapid.T, m *model, f *FSM) {
 			t.Fatalf("refresh token (-want +got):\n%s", d)
 		}
 	}
+	compareListings(t, m, f)
 	for name, u := range m.users {
 		got, ok := f.User(name.realm, name.username)
 		if d := cmp.Diff(u, got); !ok || d != "" {

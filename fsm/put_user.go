@@ -50,7 +50,7 @@ func (c PutUser) apply(s *State) Outcome {
 	s.putUser(user)
 	outcome := Outcome{Existed: present != nil}
 	if c.Verifier != "" || !c.Enabled {
-		outcome.count(s.pairs.endMatching(RealmNative, c.Username, s.now))
+		outcome.count(s.pairs.endUser(RealmNative, c.Username, s.now))
 	}
 	return outcome
 }

@@ -28,7 +28,7 @@ func (c SetEnabled) apply(s *State) Outcome {
 	s.putUser(user)
 	var outcome Outcome
 	if !c.Enabled {
-		outcome.count(s.pairs.endMatching(c.Realm, c.Username, s.now))
+		outcome.count(s.pairs.endUser(c.Realm, c.Username, s.now))
 	}
 	return outcome
 }

@@ -33,7 +33,7 @@ func (c SetPassword) apply(s *State) Outcome {
 	user.Verifier = c.Verifier
 	s.putUser(user)
 	var outcome Outcome
-	outcome.count(s.pairs.endMatching(c.Realm, c.Username, s.now))
+	outcome.count(s.pairs.endUser(c.Realm, c.Username, s.now))
 	return outcome
 }
 

@@ -74,7 +74,7 @@ func (s *Service) propose(ctx context.Context, c fsm.Command) (fsm.Outcome, erro
 		// Whether an earlier proposal of this operation took effect is forgotten.
 		return fsm.Outcome{}, fmt.Errorf("propose: outcome forgotten: %w", ErrUnavailable)
 	case fsm.DigestTaken, fsm.UnknownToken, fsm.RefreshExpired, fsm.TokenInvalidated, fsm.NotCreatingClient,
-		fsm.Reused, fsm.UnknownUser, fsm.PasswordRequired, fsm.AlreadySet:
+		fsm.Reused, fsm.UnknownUser, fsm.PasswordRequired, fsm.AlreadySet, fsm.NotOwned:
 	}
 	return outcome, &fsm.RefusalError{Reason: outcome.Reason}
 }

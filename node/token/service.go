@@ -27,6 +27,8 @@ type Log interface {
 type View interface {
 	AccessToken(fsm.Digest) (fsm.Token, bool)
 	RefreshToken(fsm.Digest) (fsm.Token, bool)
+	// List returns the next pairs of a listing and where it goes on.
+	List(fsm.Listing) ([]fsm.Listed, fsm.Position)
 	RolesVersion() uint64
 	// Now is the largest time on the log, which no clock can make wrong.
 	Now() fsm.UnixMilli

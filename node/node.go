@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,7 +53,7 @@ type Node struct {
 	realms    *realm.Chain
 	users     *realm.Users
 	tokens    *token.Service
-	http      *http.Server
+	front     *front
 	readiness readiness
 
 	member      atomic.Bool // this node is in the cluster's configuration

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -134,23 +133,20 @@ func (n *Node) openHTTP(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("assemble the HTTP API: %w", err)
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", n.config.HTTP.BindAddress())
+	listener, err := listenForClients(ctx, n.config.HTTP.BindAddress())
 	if err != nil {
-		return fmt.Errorf("listen for clients (http.host, http.port): %w", err)
+		return err
 	}
 	complaints := n.log.Named("http").StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})
-	n.http = httpapi.HTTPServer(n.retiring(api.Handler()), n.config.RequestTimeout, complaints)
+	server := httpapi.HTTPServer(api.Handler(), n.config.RequestTimeout, complaints)
 	if n.httpTLS != nil {
-		n.http.TLSConfig = n.httpTLS.HTTPServer()
+		server.TLSConfig = n.httpTLS.HTTPServer()
 	}
-	n.onClose("HTTP", n.http.Close)
+	n.front = newFront(server, listener)
+	n.onClose("HTTP", server.Close)
 	n.serving.Go(func() {
-		serve := n.http.Serve
-		if n.httpTLS != nil {
-			serve = func(l net.Listener) error { return n.http.ServeTLS(l, "", "") }
-		}
-		if err := serve(httpapi.LimitConnections(listener, 0)); !errors.Is(err, http.ErrServerClosed) {
-			n.fail(fmt.Errorf("serve clients: %w", err))
+		if err := n.front.serve(); err != nil {
+			n.fail(err)
 		}
 	})
 	n.log.Info("listening", "http", listener.Addr(), "tls", n.httpTLS != nil, "transport", n.config.Transport.BindAddress())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 )
@@ -47,11 +46,12 @@ func (n *Node) Wait() error {
 func (n *Node) Shutdown(ctx context.Context) error {
 	n.draining.Store(true)
 	n.log.Info("shutting down", "delay", n.config.Shutdown.Delay, "drain", n.config.Shutdown.Drain)
+	n.front.retire(time.Now().Add(max(n.config.Shutdown.Delay, leastRetirement)))
 	pause(ctx, n.config.Shutdown.Delay)
 	if n.replica.leads() {
 		n.handOver(ctx)
 	}
-	drained := n.drainHTTP(ctx)
+	drained := n.front.end(ctx, n.config.Shutdown.Drain)
 	return errors.Join(drained, n.Close())
 }
 
@@ -86,30 +86,6 @@ func (n *Node) awaitLeader(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
-}
-
-// retiring has every answer after the readiness went off close its connection.
-// net/http drops, without an answer, a request that comes after its Shutdown, so no
-// connection should be in use by then.
-func (n *Node) retiring(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if n.draining.Load() {
-			w.Header().Set("Connection", "close")
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// drainHTTP lets requests in progress finish and closes the connections that have
-// none.
-func (n *Node) drainHTTP(ctx context.Context) error {
-	n.http.SetKeepAlivesEnabled(false)
-	ctx, cancel := context.WithTimeout(ctx, n.config.Shutdown.Drain)
-	defer cancel()
-	if err := n.http.Shutdown(ctx); err != nil {
-		return fmt.Errorf("finish requests in progress (shutdown.drain): %w", errors.Join(err, n.http.Close()))
-	}
-	return nil
 }
 
 func pause(ctx context.Context, d time.Duration) {

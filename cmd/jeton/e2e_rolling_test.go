@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Every node in turn is ended with SIGTERM under load, behind a load balancer. No
@@ -71,5 +75,44 @@ func TestE2ERollingRestarts(t *testing.T) {
 	load.stop(t)
 	for i, n := range c.nodes {
 		t.Logf("%s served %d requests", n.Name, balancer.served[i].Load())
+	}
+}
+
+// The same without anybody who balances load: clients ask one node until it refuses
+// to be connected to. Whoever got a connection gets answers.
+func TestE2ETermWithoutDelayFailsNoRequest(t *testing.T) {
+	c := startDev(t, "shutdown.delay: 0s\n"+cheapHashes)
+	for range countFrom(t, "JETON_E2E_ROLLS", 1) {
+		for _, n := range c.nodes {
+			var answers atomic.Int64
+			var clients errgroup.Group
+			for range 24 {
+				clients.Go(func() error {
+					for {
+						answer, err := n.ask(http.MethodPost, pathToken, c.elastic, asPassword("elastic", c.password))
+						switch {
+						case errors.Is(err, syscall.ECONNREFUSED):
+							return nil
+						case err != nil:
+							return err
+						case answer.status != http.StatusOK:
+							return fmt.Errorf("token: %v", answer)
+						}
+						answers.Add(1)
+					}
+				})
+			}
+			until(t, n.Name+" is busy", func() error {
+				if answers.Load() < 500 {
+					return fmt.Errorf("%d answers", answers.Load())
+				}
+				return nil
+			})
+			n.signal(t, syscall.SIGTERM)
+			must(t, clients.Wait())
+			n.gone(t)
+			t.Logf("%s ended after %d answers", n.Name, answers.Load())
+			bringBack(t, n)
+		}
 	}
 }

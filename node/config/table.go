@@ -279,7 +279,8 @@ func serviceSettings() []setting {
 		duration("request.timeout", func(c *Config) *time.Duration { return &c.RequestTimeout }, 100*time.Millisecond, time.Minute,
 			"How long a request may wait for a leader and a quorum before the answer is 503."),
 		duration("shutdown.delay", func(c *Config) *time.Duration { return &c.Shutdown.Delay }, 0, 10*time.Minute,
-			"After SIGTERM: how long requests are served while readiness is off, for load balancers to notice."),
+			"After SIGTERM: how long requests are served while readiness is off, for load balancers to notice. "+
+				"Connections that are kept alive have a second at least to bring their last request."),
 		duration("shutdown.drain", func(c *Config) *time.Duration { return &c.Shutdown.Drain }, 0, 10*time.Minute,
 			"After that: how long requests in progress may still take."),
 		choice("log.level", func(c *Config) *string { return &c.Log.Level }, []string{"trace", "debug", "info", "warn", "error"},

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"jeton/fsm"
-	"jeton/node/realm"
 	"jeton/node/token"
 )
 

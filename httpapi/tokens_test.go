@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"jeton/fsm"
-	"jeton/node/realm"
 	"jeton/node/token"
 )
 

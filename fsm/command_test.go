@@ -62,7 +62,7 @@ func goldens() map[string]Command {
 				RunBy: &Actor{Principal: Principal{Username: "bob", Realm: Realm{Name: "l2", Type: "ldap"}}, Roles: []RoleName{"proxy"}, Generation: 305},
 			},
 			IdentityGeneration: 303, Client: client,
-			AccessLifetime: 1_200_000, RefreshLifetime: 86_400_000, SessionLifetime: MaxRefreshLifetime,
+			AccessLifetime: 1_200_000, RefreshLifetime: 86_400_000, SessionLifetime: MaxRefreshLifetime, WithinSession: true,
 		},
 		"refresh": Refresh{
 			Header: h, Presented: fill[Digest](0x90), Client: client, Salt: fill[Salt](0xb0),
@@ -206,6 +206,7 @@ func TestDecodeCommandIsStrict(t *testing.T) {
 		"no cluster id":          AppendCommand(nil, Initialize{Header: h}),
 		"issue without access":   AppendCommand(nil, Issue{Header: h}),
 		"lifetime of no refresh": AppendCommand(nil, Issue{Header: h, Access: Digest{1}, RefreshLifetime: 1}),
+		"in nobody's session":    AppendCommand(nil, Issue{Access: Digest{1}, Header: Header{Operation: h.Operation}, WithinSession: true}),
 		"negative lifetime":      AppendCommand(nil, Issue{Header: h, Access: Digest{1}, AccessLifetime: -1}),
 		"access lifetime":        AppendCommand(nil, Issue{Header: h, Access: Digest{1}, AccessLifetime: MaxAccessLifetime + 1}),
 		"session lifetime":       AppendCommand(nil, Issue{Header: h, Access: Digest{1}, SessionLifetime: MaxRefreshLifetime + 1}),

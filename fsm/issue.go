@@ -11,6 +11,10 @@ type Issue struct {
 	AccessLifetime     int64 // milliseconds, at most MaxAccessLifetime
 	RefreshLifetime    int64 // milliseconds, at most MaxRefreshLifetime; 0 without refresh token
 	SessionLifetime    int64 // milliseconds from now to the end of the family, at most MaxRefreshLifetime; 0: no end
+
+	// WithinSession makes this session end with that of Guard.Bearer, the token it is made
+	// from, if that has an end.
+	WithinSession bool
 }
 
 // Kind implements [Command].
@@ -26,7 +30,9 @@ func (c Issue) code(x *codec) Command {
 	x.millis(&c.AccessLifetime, MaxAccessLifetime)
 	x.millis(&c.RefreshLifetime, MaxRefreshLifetime)
 	x.millis(&c.SessionLifetime, MaxRefreshLifetime)
+	x.flag(&c.WithinSession)
 	x.require(c.Refresh != Digest{} || c.RefreshLifetime == 0, "refresh lifetime without refresh token")
+	x.require(!c.WithinSession || c.Guard.Bearer != Digest{}, "within the session of no token")
 	return c
 }
 
@@ -46,12 +52,22 @@ func (c Issue) apply(s *State) Outcome {
 	}
 	if c.Refresh != (Digest{}) {
 		p.refreshExpires = s.now + UnixMilli(c.RefreshLifetime)
-		if c.SessionLifetime > 0 {
-			p.sessionEnds = s.now + UnixMilli(c.SessionLifetime)
-			p.refreshExpires = min(p.refreshExpires, p.sessionEnds)
-			p.accessExpires = min(p.accessExpires, p.sessionEnds)
-		}
 	}
+	p.endWith(c.sessionEnds(s))
 	s.pairs.add(p)
 	return Outcome{}
+}
+
+// sessionEnds returns the end of the new session; zero: it has none.
+func (c Issue) sessionEnds(s *State) UnixMilli {
+	if c.WithinSession {
+		// The guard holds, so the token is there, and its session is not over.
+		if end := s.pairs.at(s.pairs.byAccess(c.Guard.Bearer)).sessionEnds(); end != 0 {
+			return end
+		}
+	}
+	if c.SessionLifetime == 0 {
+		return 0
+	}
+	return s.now + UnixMilli(c.SessionLifetime)
 }

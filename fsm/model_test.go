@@ -152,12 +152,16 @@ func (m *model) issue(c Issue) Outcome {
 	}
 	if c.Refresh != (Digest{}) {
 		p.RefreshExpiresAt = m.now + UnixMilli(c.RefreshLifetime)
-		if c.SessionLifetime != 0 {
-			p.sessionEnds = m.now + UnixMilli(c.SessionLifetime)
-			p.RefreshExpiresAt = min(p.RefreshExpiresAt, p.sessionEnds)
-			p.AccessExpiresAt = min(p.AccessExpiresAt, p.sessionEnds)
-			p.SessionEndsAt = p.sessionEnds
-		}
+	}
+	if c.SessionLifetime != 0 {
+		p.sessionEnds = m.now + UnixMilli(c.SessionLifetime)
+	}
+	if c.WithinSession {
+		p.sessionEnds = cmp.Or(m.pairs[c.Guard.Bearer].sessionEnds, p.sessionEnds)
+	}
+	if p.SessionEndsAt = p.sessionEnds; p.sessionEnds != 0 {
+		p.RefreshExpiresAt = min(p.RefreshExpiresAt, p.sessionEnds)
+		p.AccessExpiresAt = min(p.AccessExpiresAt, p.sessionEnds)
 	}
 	m.add(p)
 	return Outcome{}

@@ -53,6 +53,16 @@ type newPair struct {
 	predecessor     ref
 }
 
+// endWith puts a pair into a session that ends at that moment; zero: never.
+func (n *newPair) endWith(session UnixMilli) {
+	n.sessionEnds = session
+	if session == 0 {
+		return
+	}
+	n.accessExpires = min(n.accessExpires, session)
+	n.refreshExpires = min(n.refreshExpires, session) // zero, if there is none, stays
+}
+
 func (n *newPair) record() (p pair) {
 	copy(p[0:], n.access[:])
 	copy(p[52:], n.refresh[:])

@@ -126,6 +126,7 @@ func (l *logs) fresh() Command {
 		if n > 0 {
 			c.Refresh, c.RefreshLifetime = l.digest('r'), pick(l, "refresh", append(someSpans, MaxRefreshLifetime))
 		}
+		c.WithinSession = h.Guard.Bearer != Digest{}
 		if n == 1 {
 			c.IdentityGeneration = Generation(rapid.IntRange(1, 4).Draw(l.t, "generation"))
 		}

@@ -76,13 +76,9 @@ func (c Refresh) consume(s *State, presented ref) {
 		createdAt:      s.now,
 		accessExpires:  s.now + UnixMilli(c.AccessLifetime),
 		refreshExpires: s.now + UnixMilli(c.RefreshLifetime),
-		sessionEnds:    p.sessionEnds(),
 		predecessor:    presented,
 	}
-	if successor.sessionEnds != 0 {
-		successor.refreshExpires = min(successor.refreshExpires, successor.sessionEnds)
-		successor.accessExpires = min(successor.accessExpires, successor.sessionEnds)
-	}
+	successor.endWith(p.sessionEnds())
 	s.pairs.add(successor)
 	s.operations.consume(presented, c.Salt)
 }

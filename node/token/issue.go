@@ -132,8 +132,19 @@ func (s *Service) accessWithin(session time.Duration) time.Duration {
 	return min(s.access, session)
 }
 
+// accessUntil is the lifetime of an access token that is made now, in a session that
+// ends at that moment; zero: without end.
+func (s *Service) accessUntil(end fsm.UnixMilli) time.Duration {
+	if end == 0 {
+		return s.access
+	}
+	left := time.UnixMilli(int64(end)).Sub(s.now())
+	return s.accessWithin(max(left, time.Millisecond))
+}
+
 // issueForCaller needs no generation of the identity: it is the caller's, and the
-// guard speaks for the caller (for a token caller: the token is live).
+// guard speaks for the caller (for a token caller: the token is live). A token that is
+// made from a token is of the same session, and does not outlast it.
 func (s *Service) issueForCaller(ctx context.Context, caller Caller, scope []string) (Pair, error) {
 	identity, err := narrowed(caller.Identity, scope)
 	if err != nil {
@@ -146,18 +157,24 @@ func (s *Service) issueForCaller(ctx context.Context, caller Caller, scope []str
 	}
 	access := drawn.write(accessPrefix)
 	_, err = s.propose(ctx, fsm.Issue{
-		Header:         header,
-		Access:         access.digest(),
-		Identity:       *identity,
-		Client:         caller.Client(),
-		AccessLifetime: s.access.Milliseconds(),
+		Header:          header,
+		Access:          access.digest(),
+		Identity:        *identity,
+		Client:          caller.Client(),
+		AccessLifetime:  s.access.Milliseconds(),
+		SessionLifetime: s.session.Milliseconds(),
+		WithinSession:   caller.Guard.Bearer != fsm.Digest{},
 	})
 	if err != nil {
 		return Pair{}, fmt.Errorf("issue access token: %w", err)
 	}
+	lifetime := s.accessWithin(s.session)
+	if t, found := s.view.AccessToken(caller.Guard.Bearer); found && t.SessionEndsAt != 0 {
+		lifetime = s.accessUntil(t.SessionEndsAt)
+	}
 	return Pair{
 		AccessToken: access.secret(),
-		ExpiresIn:   s.access,
+		ExpiresIn:   lifetime,
 		Identity:    identity,
 		Type:        caller.Type,
 		Scope:       identity.Scope,

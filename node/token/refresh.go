@@ -3,7 +3,6 @@ package token
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"jeton/fsm"
 	"jeton/node/realm"
@@ -46,11 +45,7 @@ func (s *Service) Refresh(ctx context.Context, caller Caller, r RefreshRequest) 
 	if err != nil {
 		return Pair{}, fmt.Errorf("refresh: %w", err)
 	}
-	pair.ExpiresIn = s.access
-	if end := predecessor.SessionEndsAt; end != 0 {
-		left := time.UnixMilli(int64(end)).Sub(s.now())
-		pair.ExpiresIn = s.accessWithin(max(left, time.Millisecond))
-	}
+	pair.ExpiresIn = s.accessUntil(predecessor.SessionEndsAt)
 	pair.Type = AuthenticationToken
 	pair.Scope = pair.Identity.Scope
 	return pair, nil

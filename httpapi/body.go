@@ -25,12 +25,20 @@ func sendsBody(r *http.Request) bool {
 	return r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0
 }
 
-// readBody reads the body, whole, so that the handler can be repeated. Its caller is
+// readBody receives a body of this API's own media types.
+func (s *Server) readBody(w http.ResponseWriter, x *exchange, op *operation) error {
+	if err := s.receive(w, x, op); err != nil || len(x.body) == 0 {
+		return err
+	}
+	return checkContentType(x.request.Header)
+}
+
+// receive reads the body, whole, so that the handler can be repeated. Its caller is
 // authenticated: a stranger has nothing held here. What the body may take is reserved
 // before it is read and until the exchange ends, without waiting, for those who wait
 // would be held as well. An operation that has no body reads one byte, to see that
 // nothing comes.
-func (s *Server) readBody(w http.ResponseWriter, x *exchange, op *operation) error {
+func (s *Server) receive(w http.ResponseWriter, x *exchange, op *operation) error {
 	r := x.request
 	if !sendsBody(r) {
 		return nil
@@ -50,13 +58,7 @@ func (s *Server) readBody(w http.ResponseWriter, x *exchange, op *operation) err
 	if !op.body {
 		source = io.NopCloser(io.LimitReader(r.Body, limit))
 	}
-	if err := x.fill(source); err != nil {
-		return err
-	}
-	if len(x.body) == 0 {
-		return nil
-	}
-	return checkContentType(r.Header)
+	return x.fill(source)
 }
 
 // fill reads source to its end.

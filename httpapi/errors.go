@@ -39,6 +39,7 @@ const (
 	codeInvalidRequest       = "invalid_request"
 	codeInvalidGrant         = "invalid_grant"
 	codeUnsupportedGrantType = "unsupported_grant_type"
+	codeInvalidScope         = "invalid_scope"
 )
 
 // Errors of this package that have no file of their own.
@@ -111,6 +112,9 @@ func replyForRouting(x *exchange, err error) (reply, bool) {
 			status: http.StatusNotFound, kind: typeNotFound,
 			reason: "no handler found for uri [" + uri(x.request) + "] and method [" + x.request.Method + "]",
 		}, true
+	}
+	if errors.Is(err, errNoIssuer) {
+		return replyForNoIssuer(), true
 	}
 	if e, ok := errors.AsType[*methodError](err); ok {
 		return reply{
@@ -208,6 +212,10 @@ func replyForRequest(_ *exchange, err error) (reply, bool) {
 	}
 	if e, ok := errors.AsType[*realm.ValidationError](err); ok {
 		bad.kind, bad.reason = e.Type, e.Error()
+		return bad, true
+	}
+	if errors.Is(err, token.ErrScope) {
+		bad.shape, bad.kind, bad.reason = oauthShape, codeInvalidScope, token.ErrScope.Error()
 		return bad, true
 	}
 	if errors.Is(err, token.ErrDisabled) {

@@ -39,6 +39,7 @@ type operation struct {
 	pretty  bool                     // its answer is laid out unless the client says otherwise
 	warning []string                 // the answer's Warning header; nil: none
 	former  func(body []byte) []byte // what the answer was at this path; nil: what it is
+	oauth2  *oauth2Options           // nil: it is none of OAuth 2.0's
 	do      func(ctx context.Context, x *exchange) (response, error)
 }
 
@@ -48,7 +49,10 @@ type response struct {
 	body    []byte // compact JSON, unless text
 	text    bool   // the body is plain text
 	noStore bool   // it carries credentials (RFC 6749, 5.1)
+	lasting bool   // it is the same for all and may be kept for a while
 	retry   bool   // Retry-After
+
+	undecided bool // the state machine has not been asked
 }
 
 // exchange is one request while it is served. Handlers append their answer to
@@ -59,8 +63,11 @@ type exchange struct {
 	query    url.Values
 	body     []byte
 	reserved int64 // of [Server.held], for the body
+	strange  int64 // of [Server.strangers], likewise
 	caller   token.Caller
-	warning  []string // see operation
+	oauth2   *oauth2Request // nil: see operation
+	public   bool           // the caller is a public client (RFC 6749, 2.1)
+	warning  []string       // see operation
 	scratch  []byte
 	started  time.Time // zero unless requests are logged
 }
@@ -76,6 +83,9 @@ const (
 func (s *Server) release(x *exchange) {
 	if x.reserved > 0 {
 		s.held.Release(x.reserved)
+	}
+	if x.strange > 0 {
+		s.strangers.Release(x.strange)
 	}
 	clear(x.body)
 	clear(x.scratch)
@@ -102,6 +112,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, route string, op 
 	x, _ := exchanges.Get().(*exchange)
 	defer s.release(x)
 	x.request, x.route = r, route
+	if op.oauth2 != nil {
+		x.oauth2 = new(oauth2Request)
+	}
 	if s.log.IsDebug() {
 		x.started = s.now()
 	}
@@ -137,6 +150,9 @@ func (s *Server) run(ctx context.Context, w http.ResponseWriter, x *exchange, op
 			err = &panicError{value: p, stack: debug.Stack()}
 		}
 	}()
+	if op.oauth2 != nil {
+		return s.runOAuth2(ctx, w, x, op)
+	}
 	if err := s.checkBody(x.request); err != nil {
 		return response{}, err
 	}
@@ -258,7 +274,7 @@ func decided(answer response, err error) bool {
 		return isRefusal(err) || errors.Is(err, realm.ErrUnavailable) || errors.Is(err, realm.ErrOverloaded) ||
 			errors.Is(err, realm.ErrBusy)
 	}
-	return answer.status == http.StatusOK
+	return answer.status == http.StatusOK && !answer.undecided
 }
 
 // respond writes a handler's answer.
@@ -266,6 +282,9 @@ func (s *Server) respond(w http.ResponseWriter, x *exchange, answer response, me
 	header := w.Header()
 	if answer.noStore {
 		header["Cache-Control"] = noStore
+	}
+	if answer.lasting {
+		header["Cache-Control"] = lasting
 	}
 	if answer.retry {
 		header["Retry-After"] = retryAfter
@@ -289,6 +308,9 @@ func (s *Server) fail(w http.ResponseWriter, x *exchange, err error, mediaType s
 	}
 	reply := s.replyFor(x, err)
 	s.audit(x, reply, err)
+	if x.oauth2 != nil {
+		reply = oauth2Reply(reply, err)
+	}
 	header := w.Header()
 	if len(reply.challenges) > 0 {
 		header["Www-Authenticate"] = reply.challenges
@@ -305,6 +327,8 @@ func (s *Server) fail(w http.ResponseWriter, x *exchange, err error, mediaType s
 var (
 	product    = []string{"Elasticsearch"}
 	noStore    = []string{"no-store"}
+	noCache    = []string{"no-cache"}
+	lasting    = []string{"public, max-age=300"}
 	retryAfter = []string{"1"} // seconds; an election takes about as long
 	typeJSON   = []string{mediaJSON}
 )

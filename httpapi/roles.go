@@ -34,6 +34,8 @@ type RoleRecords interface {
 // may not is a [*realm.ForbiddenError].
 type Authorizer interface {
 	Authorize(user *fsm.Identity, action string) (rolesVersion uint64, err error)
+	// AuthorizeOwn is for what everybody may do for itself unless its token is narrowed.
+	AuthorizeOwn(user *fsm.Identity, action string) error
 }
 
 // authorize refuses a caller who may not. The caller's guard holds the version of

@@ -39,6 +39,7 @@ func (s *Server) everyRoute(handle handle) {
 	s.userRoutes(handle)
 	s.clusterRoutes(handle)
 	s.probeRoutes(handle)
+	s.oauth2Routes(handle)
 }
 
 // tokenRoutes are Elasticsearch's for tokens, and for who their caller is.

@@ -22,6 +22,7 @@ const (
 // Tokens are the use cases of the token service. Safe for concurrent use;
 // [*token.Service] is one.
 type Tokens interface {
+	Introspector
 	Issue(ctx context.Context, caller token.Caller, r token.IssueRequest) (token.Pair, error)
 	Refresh(ctx context.Context, caller token.Caller, r token.RefreshRequest) (token.Pair, error)
 	Invalidate(ctx context.Context, caller token.Caller, r token.InvalidateRequest) (token.Counts, error)
@@ -69,6 +70,16 @@ type Limits struct {
 	HeldBytes int64
 }
 
+// OAuth2 is what the endpoints of OAuth 2.0 can be told. Zero: see the fields.
+type OAuth2 struct {
+	// Issuer is the URL by which clients know this service (RFC 8414, 2), without a slash
+	// at its end. Empty: there is no metadata.
+	Issuer string
+	// PublicClients lets in clients that do not authenticate (RFC 6749, 2.1), with the
+	// grants password and refresh_token.
+	PublicClients bool
+}
+
 // Config is what a Server needs. Fields without a word about zero are required.
 type Config struct {
 	Tokens        Tokens
@@ -82,7 +93,9 @@ type Config struct {
 	// password hash before it is answered with 503. Zero: 30 s.
 	RequestTimeout time.Duration
 	Limits         Limits
-	// Now times requests for the log. It does not decide about tokens.
+	OAuth2         OAuth2
+	// Now times requests for the log, and the bodies of strangers. It does not decide
+	// about tokens.
 	Now func() time.Time
 	// Logger gets one line per request at debug, and one per security decision that
 	// an auditor asks for at info. No line holds a secret. Nil: no log.
@@ -103,6 +116,9 @@ type Server struct {
 	timeout       time.Duration
 	bodyBytes     int64
 	held          *semaphore.Weighted // bytes of bodies
+	strangers     *semaphore.Weighted // the part of held that those may take who are not known yet
+	issuer        string              // empty: none
+	publicClients bool
 	now           func() time.Time
 	log           hclog.Logger
 	version       string
@@ -132,7 +148,9 @@ func New(c Config) (*Server, error) {
 	if c.Limits.HeldBytes == 0 {
 		c.Limits.HeldBytes = defaultHeldBytes
 	}
-	s.held = semaphore.NewWeighted(max(c.Limits.HeldBytes, s.bodyBytes))
+	held := max(c.Limits.HeldBytes, s.bodyBytes)
+	s.held, s.strangers = semaphore.NewWeighted(held), semaphore.NewWeighted(held/strangersShare)
+	s.issuer, s.publicClients = c.OAuth2.Issuer, c.OAuth2.PublicClients
 	if s.log == nil {
 		s.log = hclog.NewNullLogger()
 	}

@@ -37,12 +37,16 @@ func (s *Server) postToken(ctx context.Context, x *exchange) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	if s.log.IsDebug() {
-		s.log.Debug("token issued", "grant", string(q.grant()), "client", principal(x.caller.Identity.Principal),
-			"user", principal(pair.Identity.Principal))
-	}
+	s.logIssue(x, q.grant(), pair)
 	x.scratch = appendPair(x.scratch[:0], pair, q.scope != nil)
 	return response{status: http.StatusOK, body: x.scratch, noStore: true}, nil
+}
+
+func (s *Server) logIssue(x *exchange, grant token.GrantType, pair token.Pair) {
+	if s.log.IsDebug() {
+		s.log.Debug("token issued", "grant", string(grant), "client", principal(x.caller.Identity.Principal),
+			"user", principal(pair.Identity.Principal))
+	}
 }
 
 // grant hands a validated request to its use case.

@@ -22,25 +22,27 @@ type Introspection struct {
 	ExpiresAt time.Time
 }
 
-// Inquiry asks about a token.
-type Inquiry struct {
-	Presented realm.Secret // of either kind
-	// Own extends the answer from the caller's own access token to all tokens that are
-	// for the caller or that it obtained, and Any to everybody's. The rest is not active.
+// Presented is a token that somebody shows, to ask about it or to have it ended.
+type Presented struct {
+	Token realm.Secret // of either kind
+	// Own allows it for tokens that are for the caller or that the caller obtained; Any
+	// for everybody's.
 	Own, Any bool
 }
 
 // Introspect tells about a token, by this node's state: the caller must come from
-// [Service.Authenticate], whose confirmed read is also this answer's.
-func (s *Service) Introspect(caller Caller, q Inquiry) Introspection {
-	found := s.inspect(q.Presented)
+// [Service.Authenticate], whose confirmed read is also this answer's. Everybody may ask
+// about the access token that it authenticated with; one that the caller may not ask
+// about is not active.
+func (s *Service) Introspect(caller Caller, p Presented) Introspection {
+	found := s.inspect(p.Token)
 	switch {
 	case !found.Active:
-	case q.Any:
+	case p.Any:
 		return found
 	case !found.RefreshToken && found.Pair == caller.AccessDigest:
 		return found
-	case q.Own && (found.Identity.Principal == caller.Identity.Principal || found.Client == caller.Client()):
+	case p.Own && (found.Identity.Principal == caller.Identity.Principal || found.Client == caller.Client()):
 		return found
 	}
 	return Introspection{}

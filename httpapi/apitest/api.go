@@ -4,6 +4,7 @@
 package apitest
 
 import (
+	"bytes"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -41,7 +42,7 @@ type Operation struct {
 	Path   string // a template: /_security/user/{username}
 	// Open operations need no credentials.
 	Open bool
-	// Query are the names of the query's parameters.
+	// Query are the names of its own parameters; those of all are [Common].
 	Query []string
 	// Bodies are examples of what the operation accepts; none: it takes no body.
 	Bodies []Body
@@ -51,6 +52,9 @@ type Operation struct {
 	responses map[int]*response
 	bodies    map[string]*jsonschema.Schema // of the request, by media type
 }
+
+// Common lists the query's parameters that every operation takes.
+func Common() []string { return []string{"pretty", "human", "error_trace", "filter_path", "format"} }
 
 // Body is a request's body.
 type Body struct{ MediaType, Text string }
@@ -68,11 +72,12 @@ func Load(file string) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	document, err := decode(content)
+	tree, err := decode(content)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	if err := checkDocument(document); err != nil {
+	document, _ := tree.(object)
+	if err := checkDocument(tree); err != nil {
 		return nil, fmt.Errorf("%s is no OpenAPI 3.1: %w", file, err)
 	}
 	closeObjects(document)
@@ -96,8 +101,8 @@ func Load(file string) (*API, error) {
 const resource = "openapi.json"
 
 // decode turns YAML into what package encoding/json would have made of it.
-func decode(content []byte) (object, error) {
-	var tree object
+func decode(content []byte) (any, error) {
+	var tree any
 	if err := yaml.Unmarshal(content, &tree); err != nil {
 		return nil, err
 	}
@@ -105,15 +110,10 @@ func decode(content []byte) (object, error) {
 	if err != nil {
 		return nil, err
 	}
-	document, err := jsonschema.UnmarshalJSON(strings.NewReader(string(text)))
-	if err != nil {
-		return nil, err
-	}
-	o, _ := document.(object) // of an object
-	return o, nil
+	return jsonschema.UnmarshalJSON(bytes.NewReader(text))
 }
 
-func checkDocument(document object) error {
+func checkDocument(document any) error {
 	meta, err := jsonschema.UnmarshalJSON(strings.NewReader(metaSchema))
 	if err != nil {
 		return err
@@ -268,6 +268,7 @@ func encode(mediaType string, value any) (string, error) {
 const (
 	mediaJSON   = "application/json"
 	mediaVendor = "application/vnd.elasticsearch+json"
+	mediaYAML   = "application/yaml"
 	mediaForm   = "application/x-www-form-urlencoded"
 )
 

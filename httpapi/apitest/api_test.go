@@ -25,7 +25,7 @@ func TestLoadRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string][2]string{
-		"a member that OpenAPI does not know": {"      summary: Who the caller is", "      sumary: Who the caller is"},
+		"a member that OpenAPI does not know": {"      summary: Who the caller is", "      resume: Who the caller is"},
 		"a schema that is none":               {"type: {const: Bearer}", "type: {type: word}"},
 		"a reference to nothing":              {"schemas/Authentication\"}", "schemas/Nothing\"}"},
 		"an example that does not fit":        {"grant_type: client_credentials,", "grant_type: clients,"},

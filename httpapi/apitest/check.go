@@ -114,8 +114,15 @@ func (r *response) check(method string, header http.Header, body []byte) error {
 	if err != nil {
 		return fmt.Errorf("Content-Type %q: %w", header.Get("Content-Type"), err)
 	}
-	if mediaType == mediaVendor {
+	switch mediaType {
+	case mediaVendor:
 		mediaType = mediaJSON
+	case mediaYAML: // the same in another form
+		value, err := decode(body)
+		if err != nil {
+			return err
+		}
+		return r.content[mediaJSON].Validate(value)
 	}
 	schema, ok := r.content[mediaType]
 	switch {

@@ -71,6 +71,15 @@ func TestHealth(t *testing.T) {
 			world: health(2, true), request: "GET /_cluster/health?wait_for_status=green&timeout=1ms&return_200_for_cluster_health_timeout",
 			status: 200, want: healthJSON("yellow", "true", "2"),
 		},
+		{world: health(2, true), request: "GET /_cluster/health?wait_for_nodes=2&timeout=0", status: 200, want: healthJSON("yellow", "false", "2")},
+		{world: health(2, true), request: "GET /_cluster/health?wait_for_nodes=>=2&timeout=0", status: 200, want: healthJSON("yellow", "false", "2")},
+		{world: health(2, true), request: "GET /_cluster/health?wait_for_nodes=gt(2)&timeout=0", status: 408, want: healthJSON("yellow", "true", "2")},
+		{world: health(2, true), request: "GET /_cluster/health?wait_for_nodes=<2&timeout=0", status: 408, want: healthJSON("yellow", "true", "2")},
+		{request: "GET /_cluster/health?wait_for_nodes=many", status: 400, want: bad("failed to parse [wait_for_nodes] with value [many]")},
+		{
+			request: "GET /_cluster/health?human&filter_path=task*,*percent", status: 200,
+			want: `{"task_max_waiting_in_queue":"0s","task_max_waiting_in_queue_millis":0,"active_shards_percent":"100.0%"}`,
+		},
 		{request: "GET /_cluster/health?wait_for_status=blue", status: 400, want: bad("unknown cluster health status [blue]")},
 		{
 			request: "GET /_cluster/health?timeout=5", status: 400,

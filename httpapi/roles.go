@@ -217,9 +217,12 @@ func (s *Server) changed(x *exchange, what, key, name string) {
 }
 
 // list is a path parameter with names separated by commas, each once.
-func (x *exchange) list(name string) []string {
+func (x *exchange) list(name string) []string { return splitList(x.param(name)) }
+
+// splitList splits names at their commas, and has each once.
+func splitList(text string) []string {
 	var names []string
-	for one := range strings.SplitSeq(x.param(name), ",") {
+	for one := range strings.SplitSeq(text, ",") {
 		if one != "" && !slices.Contains(names, one) {
 			names = append(names, one)
 		}

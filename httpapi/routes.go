@@ -38,6 +38,9 @@ func (s *Server) everyRoute(handle handle) {
 	s.tokenRoutes(handle)
 	s.userRoutes(handle)
 	s.clusterRoutes(handle)
+	s.nodeRoutes(handle)
+	s.catRoutes(handle)
+	s.licenseRoutes(handle)
 	s.probeRoutes(handle)
 	s.oauth2Routes(handle)
 }

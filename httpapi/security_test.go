@@ -22,6 +22,16 @@ func everyRequest() []call {
 		{request: "GET /"},
 		{request: "HEAD /"},
 		{request: "GET /_cluster/health"},
+		{request: "GET /_nodes"},
+		{request: "GET /_nodes/_local"},
+		{request: "GET /_nodes/_all/http"},
+		{request: "GET /_cat"},
+		{request: "GET /_cat/health"},
+		{request: "GET /_cat/master"},
+		{request: "GET /_cat/nodes"},
+		{request: "GET /_license"},
+		{request: "GET /_xpack"},
+		{request: "GET /_xpack/license"},
 	}
 	for _, prefix := range []string{"/_security", "/_xpack/security"} {
 		list = append(list, []call{

@@ -58,6 +58,9 @@ type Health struct {
 	Members   int  // voters and others, this node included
 	Answering int  // members that answered just now, this node included
 	Leader    bool // a leader is known
+	// Nodes are the members that answered, this node first. Other fields count them;
+	// these say where they are.
+	Nodes []Member
 }
 
 // Limits bound what one client may cost before it is known who it is. Zero fields

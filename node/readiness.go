@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"jeton/cluster"
 	"jeton/httpapi"
 )
 
@@ -90,15 +91,27 @@ func (n *Node) Health(ctx context.Context) httpapi.Health {
 			others = append(others, string(n.replica.addressOf(server)))
 		}
 	}
-	health := httpapi.Health{Members: len(servers), Answering: 1}
-	answering, _ := n.askStatus(ctx, others)
-	for _, status := range answering {
-		// A stranger may live where a member lived.
-		if slices.ContainsFunc(servers, func(s raft.Server) bool { return s.ID == status.ServerID }) {
-			health.Answering++
-		}
-	}
-	leader, _ := n.replica.raft.LeaderWithID()
+	health := httpapi.Health{Members: len(servers)}
+	_, leader := n.replica.raft.LeaderWithID()
 	health.Leader = leader != ""
+	answering, _ := n.askStatus(ctx, others)
+	for _, status := range append([]cluster.Status{n.status()}, answering...) {
+		i := slices.IndexFunc(servers, func(s raft.Server) bool { return s.ID == status.ServerID })
+		self := status.ServerID == n.replica.id
+		if i < 0 && !self {
+			continue // a stranger may live where a member lived
+		}
+		health.Nodes = append(health.Nodes, httpapi.Member{
+			ID:               string(status.ServerID),
+			Name:             status.Name,
+			TransportAddress: string(status.TransportAddress),
+			HTTPAddress:      status.HTTPAddress,
+			Version:          status.Version,
+			Voter:            i >= 0 && servers[i].Suffrage == raft.Voter,
+			Leader:           status.ServerID == leader,
+			Self:             self,
+		})
+	}
+	health.Answering = len(health.Nodes)
 	return health
 }

@@ -296,7 +296,7 @@ func (p *incarnation) openServices(v variant) error {
 	}
 	c := n.config.Token
 	tokens, err := token.New(token.Config{
-		Log: n.proposer, View: r.state, Realms: simRealm{r.state}, Confirm: confirm, Now: r.clock.Now, Enabled: true,
+		Log: n.proposer, View: r.state, Realms: simRealm{state: r.state}, Confirm: confirm, Now: r.clock.Now, Enabled: true,
 		ClusterKey: simClusterKey, AccessLifetime: p.member.sim.options.access, RefreshLifetime: c.RefreshLifetime,
 		RefreshWindow: max(p.member.sim.options.window, 0),
 	})
@@ -313,7 +313,11 @@ func (p *incarnation) openServices(v variant) error {
 }
 
 // simRealm knows the native users. Their verifiers are the passwords themselves.
-type simRealm struct{ state *fsm.FSM }
+// Nobody runs as anybody.
+type simRealm struct {
+	token.Realms
+	state *fsm.FSM
+}
 
 func (r simRealm) Authenticate(_ context.Context, username string, password realm.Secret) (realm.Login, error) {
 	u, found := r.state.User(fsm.RealmNative, fsm.Username(username))

@@ -26,6 +26,9 @@ func (c *Chain) Remembered() (right, wrong int) {
 	return len(c.verdicts.right.expiry), len(c.verdicts.wrong.expiry)
 }
 
+// MatchesName matches a pattern of user names.
+func MatchesName(pattern, name string) bool { return matchesName(pattern, name) }
+
 // NewBoundedHasher is a hasher with a given number of workers and places to wait.
 func NewBoundedHasher(workers, waiting int) *Hasher {
 	return &Hasher{

@@ -103,10 +103,7 @@ func (r *Roles) forbidden(user *fsm.Identity, action string) *ForbiddenError {
 }
 
 func (r *Roles) role(name fsm.RoleName) (fsm.Role, bool) {
-	if role := builtin(name); role != nil {
-		return *role, true
-	}
-	return r.view.Role(name)
+	return findRole(r.view, name)
 }
 
 // Get returns the roles with the given names that exist, or without names all, the

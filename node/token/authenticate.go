@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"jeton/fsm"
 	"jeton/node/realm"
@@ -135,11 +136,50 @@ func (s *Service) bearer(digest fsm.Digest) (Caller, error) {
 	case s.dead(&t):
 		return Caller{}, ErrExpired
 	}
-	return Caller{
+	caller := Caller{
 		Identity:     t.Identity,
 		Type:         AuthenticationToken,
 		Guard:        fsm.Guard{Bearer: digest, RolesVersion: s.view.RolesVersion()},
 		AccessDigest: digest,
+	}
+	if actor := t.Identity.RunBy; actor != nil {
+		// Its owner's changes end the token; its actor's have to be looked at.
+		if !s.realms.MayRun(t.Identity) {
+			return Caller{}, ErrExpired
+		}
+		caller.Guard.RunBy, caller.Guard.RunByGeneration = actor.Principal, actor.Generation
+	}
+	return caller, nil
+}
+
+// RunAs returns the caller that acts as another user (Elasticsearch's run-as): with
+// that user's rights, and no others. It judges by this node's state, as
+// [Service.AuthenticateForWrite] does: an error is to be believed after
+// [Service.Authenticate] only.
+//
+// Errors: [ErrRunAs], and [ErrStale] if the caller has changed since it was
+// authenticated.
+func (s *Service) RunAs(caller Caller, name fsm.Username) (Caller, error) {
+	login, err := s.realms.RunAs(caller.Identity, name)
+	if err != nil {
+		return Caller{}, fmt.Errorf("run as: %w", err)
+	}
+	actor := login.Identity.RunBy
+	if caller.Guard.Caller != (fsm.Principal{}) && caller.Guard.CallerGeneration != actor.Generation {
+		return Caller{}, ErrStale
+	}
+	return Caller{
+		Identity: login.Identity,
+		Type:     caller.Type,
+		Guard: fsm.Guard{
+			Caller:           login.Identity.Principal,
+			CallerGeneration: login.Generation,
+			RunBy:            actor.Principal,
+			RunByGeneration:  actor.Generation,
+			Bearer:           caller.Guard.Bearer,
+			RolesVersion:     caller.Guard.RolesVersion,
+		},
+		AccessDigest: caller.AccessDigest,
 	}, nil
 }
 

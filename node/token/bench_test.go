@@ -27,7 +27,10 @@ func (l *forgetfulLog) Propose(_ context.Context, command fsm.Command) (fsm.Outc
 	return outcomes[0], nil
 }
 
-type anyPassword struct{ identity *fsm.Identity }
+type anyPassword struct {
+	token.Realms // nil: nobody runs as anybody
+	identity     *fsm.Identity
+}
 
 func (r anyPassword) Authenticate(context.Context, string, realm.Secret) (realm.Login, error) {
 	return realm.Login{Identity: r.identity}, nil
@@ -40,7 +43,7 @@ func benchService(b *testing.B, pairs int) (*token.Service, token.Caller, []toke
 	clock := newClock()
 	log := &forgetfulLog{FSM: fsm.New(nil), now: clock.now}
 	s, err := token.New(token.Config{
-		Log: log, View: log, Realms: anyPassword{joe}, Now: clock.now,
+		Log: log, View: log, Realms: anyPassword{identity: joe}, Now: clock.now,
 		Confirm: func(context.Context) error { return nil },
 		Enabled: true, ClusterKey: clusterKey,
 		AccessLifetime: accessLifetime, RefreshLifetime: refreshLifetime, RefreshWindow: refreshWindow,

@@ -3,6 +3,7 @@ package token_test
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -221,6 +222,29 @@ func (r realms) Authenticate(_ context.Context, username string, password realm.
 		}}, nil
 	}
 	return realm.Login{}, realm.ErrBadCredentials
+}
+
+// RunAs lets superusers run as native users.
+func (r realms) RunAs(caller *fsm.Identity, name fsm.Username) (realm.Login, error) {
+	target, found := r.User(fsm.RealmNative, name)
+	if !found || !target.Enabled || caller.RunBy != nil || caller.Scope != nil {
+		return realm.Login{}, realm.ErrRunAs
+	}
+	self, _ := r.User(caller.Realm.Name, caller.Username)
+	identity := &fsm.Identity{
+		Principal: fsm.Principal{Username: name, Realm: fsm.Realm{Name: fsm.RealmNative, Type: "native"}},
+		Roles:     target.Roles, Metadata: target.Metadata,
+		RunBy: &fsm.Actor{Principal: caller.Principal, Roles: caller.Roles, Generation: self.Generation},
+	}
+	if !r.MayRun(identity) {
+		return realm.Login{}, realm.ErrRunAs
+	}
+	return realm.Login{Identity: identity, Generation: target.Generation}, nil
+}
+
+func (r realms) MayRun(identity *fsm.Identity) bool {
+	self, _ := r.User(identity.RunBy.Realm.Name, identity.RunBy.Username)
+	return self.Generation == identity.RunBy.Generation && slices.Contains(identity.RunBy.Roles, "superuser")
 }
 
 // operations numbers the commands of all tests.

@@ -21,6 +21,8 @@ var (
 	// ErrScope: the scope asked for names no cluster privilege, or is wider than what the
 	// token is made of (RFC 6749, 5.2: invalid_scope).
 	ErrScope = realm.ErrScope
+	// ErrRunAs: the caller may not act as that user, or nobody may.
+	ErrRunAs = realm.ErrRunAs
 	// ErrDisabled: the token service is switched off.
 	ErrDisabled = errors.New("security tokens are not enabled")
 )

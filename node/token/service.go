@@ -34,12 +34,16 @@ type View interface {
 	Now() fsm.UnixMilli
 }
 
-// Realms verify passwords against this node's copy of the state. Safe for
+// Realms know the users, and judge by this node's copy of the state. Safe for
 // concurrent use.
 type Realms interface {
 	// Authenticate fails with [realm.ErrBadCredentials] for a wrong password, an
 	// unknown user and a disabled one. Asking twice costs one hash at most.
 	Authenticate(ctx context.Context, username string, password realm.Secret) (realm.Login, error)
+	// RunAs finds the user as whom a caller wants to act, or fails with [realm.ErrRunAs].
+	RunAs(caller *fsm.Identity, name fsm.Username) (realm.Login, error)
+	// MayRun tells whether the actor of an identity may still act as it.
+	MayRun(identity *fsm.Identity) bool
 }
 
 // Config is what a Service needs. Fields without a word about zero are required.

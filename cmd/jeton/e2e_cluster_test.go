@@ -173,16 +173,20 @@ type tiedProcess struct {
 	log     string // everything it writes
 	done    chan struct{}
 	exit    error // once done is closed
+	// mortal says that it may die of SIGTERM, as programs do that do nothing about it.
+	mortal bool
 }
 
 // startTied runs a program until the test ends; then it is asked to end, and must
 // do so with exit code 0. A shell between us and the program asks it also when
-// this process dies, however it dies.
+// this process dies, however it dies. Of program it takes the arguments, the
+// environment, and extra files from descriptor 4 on; 3 is the shell's.
 func startTied(t *testing.T, program *exec.Cmd, log string) *tiedProcess {
 	t.Helper()
 	const script = `exec 3<&0; "$@" 3<&- & pid=$!; echo $pid >"$0.pid"; (cat <&3 >/dev/null; kill -TERM $pid 2>/dev/null) & wait $pid`
 	p := &tiedProcess{program: program, log: log, done: make(chan struct{})}
 	shell := exec.Command("sh", append([]string{"-c", script, log}, program.Args...)...)
+	shell.Env, shell.ExtraFiles = program.Env, program.ExtraFiles
 	life, err := shell.StdinPipe()
 	must(t, err)
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -199,7 +203,7 @@ func startTied(t *testing.T, program *exec.Cmd, log string) *tiedProcess {
 		_ = life.Close()     // closed already if it ended before
 		select {
 		case <-p.done:
-			if asked && p.exit != nil {
+			if asked && !p.endedWell() {
 				t.Errorf("%s: %v\n%s", program, p.exit, p.output())
 			}
 		case <-time.After(e2ePatience):
@@ -216,6 +220,12 @@ func (p *tiedProcess) running() bool {
 	default:
 		return true
 	}
+}
+
+// endedWell says whether a process that was asked to end did so as it should.
+func (p *tiedProcess) endedWell() bool {
+	exit, ok := errors.AsType[*exec.ExitError](p.exit)
+	return p.exit == nil || p.mortal && ok && exit.ExitCode() == 128+int(syscall.SIGTERM)
 }
 
 func (p *tiedProcess) output() string { return lastLines(p.log, 40) }

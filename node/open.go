@@ -126,6 +126,7 @@ func (n *Node) openHTTP(ctx context.Context) error {
 		TokensEnabled:  n.config.Token.Enabled,
 		RequestTimeout: n.config.RequestTimeout,
 		Limits:         httpapi.Limits{BodyBytes: n.config.HTTP.MaxContentLength},
+		OAuth2:         httpapi.OAuth2{Issuer: n.config.OAuth2.Issuer, PublicClients: n.config.OAuth2.PublicClients},
 		Now:            time.Now,
 		Logger:         n.log.Named("http"),
 		Version:        n.version,

@@ -32,6 +32,7 @@ type Config struct {
 	Transport Transport
 	Discovery Discovery
 	Token     Token
+	OAuth2    OAuth2
 	FileRealm FileRealm
 	Raft      Raft
 	Shutdown  Shutdown
@@ -128,6 +129,16 @@ type Token struct {
 	// KeyPath is key_path: the file of the cluster key, the same on every node. It
 	// must be set.
 	KeyPath string
+}
+
+// OAuth2 is the plain OAuth 2.0 surface: oauth2.*.
+type OAuth2 struct {
+	// Issuer is issuer: the URL, beyond any proxy, under which clients find /oauth2 and
+	// the metadata (RFC 8414, 2). Empty, the default: there is no metadata.
+	Issuer string
+	// PublicClients is public_clients, false by default: clients may use the grants
+	// password and refresh_token without authenticating themselves (RFC 6749, 2.1).
+	PublicClients bool
 }
 
 // FileRealm is xpack.security.authc.realms.file.*: Elasticsearch's users and

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ func table() []setting {
 		group("Finding the other nodes", discoverySettings()),
 		group("Certificates", tlsSettings()),
 		group("Tokens", tokenSettings()),
+		group("OAuth 2.0", oauth2Settings()),
 		group("Users and passwords", userSettings()),
 		group("Replication", raftSettings()),
 		group("Requests, shutdown and logs", serviceSettings()),
@@ -173,6 +175,41 @@ func tokenSettings() []setting {
 		filePath(prefix+"key_path", func(c *Config) *string { return &c.Token.KeyPath },
 			"The cluster key that `jeton certs` made, the same on every node, readable by its owner only. Must be set."),
 	}
+}
+
+func oauth2Settings() []setting {
+	return []setting{
+		text("oauth2.issuer", func(c *Config) *string { return &c.OAuth2.Issuer }, checkIssuer,
+			"The URL by which OAuth 2.0 clients know this cluster, the same on every node; the metadata names it. Not set: there is no metadata."),
+		boolean("oauth2.public_clients",
+			"Clients may get and refresh tokens by a user's password without authenticating themselves.",
+			func(c *Config) *bool { return &c.OAuth2.PublicClients }),
+	}
+}
+
+// issuerPaths leaves out what would have to be escaped, and empty segments.
+var issuerPaths = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$`)
+
+// checkIssuer is RFC 8414, 2. The URL must do as it is, for clients compare it byte by
+// byte; without TLS it is good for trying things out only.
+func checkIssuer(text string) error {
+	const like = "is no URL like https://id.example.org or https://example.org/id"
+	issuer, err := url.Parse(text)
+	if err != nil || issuer.User != nil {
+		return errors.New(like)
+	}
+	_, err = parseHost(issuer.Hostname())
+	switch {
+	case err != nil:
+		return errors.New(like)
+	case issuer.Scheme != "https" && (issuer.Scheme != "http" || !isLoopback(issuer.Hostname())):
+		return errors.New("must begin with https:// (http:// is for this machine alone)")
+	case strings.ContainsAny(text, "?#"):
+		return errors.New("must not have a query or a fragment")
+	case !issuerPaths.MatchString(strings.TrimPrefix(text, issuer.Scheme+"://"+issuer.Host)):
+		return errors.New("must end without a slash, and have only letters, digits and . _ ~ - in its path")
+	}
+	return nil
 }
 
 // hashingAlgorithms are Elasticsearch's names; the number is the cost or the

@@ -21,7 +21,7 @@ func (s *Server) audit(x *exchange, p reply, err error) {
 	case p.status == http.StatusUnauthorized:
 		s.log.Info("authentication refused", append(at, "reason", whyUnauthorized(x, err))...)
 	case p.status == http.StatusForbidden:
-		s.log.Info("access refused", append(at, "user", principal(x.caller.Identity.Principal))...)
+		s.log.Info("access refused", append(at, "user", x.who())...)
 	case p.kind == codeInvalidGrant:
 		s.auditRefresh(x, p, err, at)
 	case p.status == http.StatusInternalServerError:
@@ -34,7 +34,7 @@ func (s *Server) audit(x *exchange, p reply, err error) {
 // auditRefresh logs a refused refresh. If it has ended a family, somebody holds a
 // stolen token, and the owner's other sessions may be next.
 func (s *Server) auditRefresh(x *exchange, p reply, err error, at []any) {
-	at = append(at, "client", principal(x.caller.Identity.Principal))
+	at = append(at, "client", x.who())
 	if reuse, ok := errors.AsType[*token.ReuseError](err); ok && reuse.Ended > 0 {
 		s.log.Warn("refresh token reused, session ended",
 			append(at, "user", string(reuse.Owner.Username), "realm", string(reuse.Owner.Realm.Name), "count", reuse.Ended)...)
@@ -83,6 +83,15 @@ func internalText(err error) string {
 
 // principal is how a user is named in the log.
 func principal(p fsm.Principal) string { return string(p.Username) + "@" + string(p.Realm.Name) }
+
+// who is how the caller is named in the log.
+func (x *exchange) who() string {
+	who := principal(x.caller.Identity.Principal)
+	if actor := x.caller.Identity.RunBy; actor != nil {
+		who += " run by " + principal(actor.Principal)
+	}
+	return who
+}
 
 // knownMethod keeps a client's own words out of the log.
 func knownMethod(method string) string {

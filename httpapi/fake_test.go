@@ -24,6 +24,7 @@ import (
 // user elastic, who may do all, with the password changeme and the token tok.
 type world struct {
 	authenticate func(confirmed bool, c token.Credentials) (token.Caller, error)
+	runAs        func(c token.Caller, name fsm.Username) (token.Caller, error)
 	issue        func(token.Caller, token.IssueRequest) (token.Pair, error)
 	refresh      func(token.Caller, token.RefreshRequest) (token.Pair, error)
 	invalidate   func(token.Caller, token.InvalidateRequest) (token.Counts, error)
@@ -54,6 +55,13 @@ func (w *world) Authenticate(ctx context.Context, c token.Credentials) (token.Ca
 
 func (w *world) AuthenticateForWrite(ctx context.Context, c token.Credentials) (token.Caller, error) {
 	return w.login(ctx, false, c)
+}
+
+func (w *world) RunAs(c token.Caller, name fsm.Username) (token.Caller, error) {
+	if w.runAs != nil {
+		return w.runAs(c, name)
+	}
+	return token.Caller{}, token.ErrRunAs
 }
 
 func (w *world) login(ctx context.Context, confirmed bool, c token.Credentials) (token.Caller, error) {
@@ -87,7 +95,7 @@ func (w *world) Issue(_ context.Context, c token.Caller, r token.IssueRequest) (
 		return w.issue(c, r)
 	}
 	pair := token.Pair{
-		AccessToken: realm.NewSecret("jat_1"), ExpiresIn: 20 * time.Minute, Identity: c.Identity, Type: c.Type,
+		AccessToken: realm.NewSecret("jat_1"), ExpiresIn: 20 * time.Minute, Identity: c.Identity, Type: c.Type, Scope: c.Identity.Scope,
 	}
 	if r.GrantType == token.GrantPassword {
 		if r.Password.Expose() != "x-pack-test-password" {

@@ -28,6 +28,10 @@ func (p patient) AuthenticateForWrite(ctx context.Context, c token.Credentials) 
 	return p.Authenticate(ctx, c)
 }
 
+func (patient) RunAs(token.Caller, fsm.Username) (token.Caller, error) {
+	return token.Caller{}, token.ErrRunAs
+}
+
 // The use cases as they are fit.
 var (
 	_ httpapi.Tokens        = (*token.Service)(nil)

@@ -27,7 +27,7 @@ func (s *Server) postRevoke(ctx context.Context, x *exchange) (response, error) 
 	case err != nil:
 		return response{}, err
 	}
-	s.log.Info("tokens revoked", "by", principal(x.caller.Identity.Principal), "count", counts.Invalidated,
+	s.log.Info("tokens revoked", "by", x.who(), "count", counts.Invalidated,
 		"previously", counts.PreviouslyInvalidated)
 	return response{status: http.StatusOK, body: x.scratch}, nil
 }

@@ -213,7 +213,7 @@ func (s *Server) deleteRole(ctx context.Context, x *exchange) (response, error) 
 
 // changed logs a change that an auditor asks for.
 func (s *Server) changed(x *exchange, what, key, name string) {
-	s.log.Info(what, key, name, "by", principal(x.caller.Identity.Principal))
+	s.log.Info(what, key, name, "by", x.who())
 }
 
 // list is a path parameter with names separated by commas, each once.

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"slices"
 
 	"jeton/fsm"
@@ -26,27 +27,43 @@ func (e *runAsError) Error() string {
 	return e.forbidden.Error() + ", because user [" + string(e.forbidden.Username) + "] is unauthorized to run as [" + e.other + "]"
 }
 
-// refuseRunAs refuses every request that is to be served in another user's name.
-// There is no run-as, and serving it in the caller's own would give it the rights
-// that the caller meant to lay down.
-func (s *Server) refuseRunAs(x *exchange, action string) error {
+// runAs has the request served in another user's name, if it asks for that: from then
+// on, that user is the caller. The action is what the refusal names.
+func (s *Server) runAs(x *exchange, action string) error {
 	lines := x.request.Header[canonicalRunAs]
 	if len(lines) == 0 {
 		return nil
 	}
-	caller := x.caller.Identity
 	if lines[0] == "" { // to Elasticsearch, a failed login
 		return &headerError{
-			reason: "unable to authenticate user [" + string(caller.Username) + "] for REST request [" + uri(x.request) + "]",
+			reason: "unable to authenticate user [" + string(x.caller.Identity.Username) + "] for REST request [" + uri(x.request) + "]",
 			audit:  "run as nobody",
 		}
 	}
+	caller, err := s.authenticator.RunAs(x.caller, fsm.Username(lines[0]))
+	if errors.Is(err, token.ErrRunAs) {
+		return s.refuseRunAs(x, action, lines[0])
+	}
+	if err != nil {
+		return err
+	}
+	x.caller = caller
+	return nil
+}
+
+// refuseRunAs tells the caller what its roles are. Whether there is such a user it does
+// not tell.
+func (s *Server) refuseRunAs(x *exchange, action, other string) error {
 	if action == actionCreateToken {
 		if q, err := parseTokenRequest(x.body); err == nil && q.grant() == token.GrantRefreshToken {
 			action = actionRefreshToken
 		}
 	}
-	forbidden := realm.ForbiddenError{Action: action, Username: caller.Username}
+	caller := x.caller.Identity
+	forbidden := realm.ForbiddenError{Action: action, Username: caller.Username, Scope: caller.Scope}
+	if caller.RunBy != nil {
+		forbidden.Username, forbidden.RunAs = caller.RunBy.Username, caller.Username
+	}
 	existing := s.roles.Get(caller.Roles...)
 	for _, name := range caller.Roles {
 		if slices.ContainsFunc(existing, func(r fsm.Role) bool { return r.Name == name }) {
@@ -57,5 +74,5 @@ func (s *Server) refuseRunAs(x *exchange, action string) error {
 	}
 	slices.Sort(forbidden.Effective)
 	slices.Sort(forbidden.Unknown)
-	return &runAsError{forbidden: forbidden, other: echo(lines[0])}
+	return &runAsError{forbidden: forbidden, other: echo(other)}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sync/semaphore"
 
+	"jeton/fsm"
 	"jeton/node/token"
 )
 
@@ -33,6 +34,8 @@ type Tokens interface {
 type Authenticator interface {
 	Authenticate(ctx context.Context, c token.Credentials) (token.Caller, error)
 	AuthenticateForWrite(ctx context.Context, c token.Credentials) (token.Caller, error)
+	// RunAs makes the caller act as another user, by this node's state.
+	RunAs(caller token.Caller, name fsm.Username) (token.Caller, error)
 }
 
 // Cluster tells about the cluster as this node sees it. Safe for concurrent use.

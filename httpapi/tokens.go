@@ -44,7 +44,7 @@ func (s *Server) postToken(ctx context.Context, x *exchange) (response, error) {
 
 func (s *Server) logIssue(x *exchange, grant token.GrantType, pair token.Pair) {
 	if s.log.IsDebug() {
-		s.log.Debug("token issued", "grant", string(grant), "client", principal(x.caller.Identity.Principal),
+		s.log.Debug("token issued", "grant", string(grant), "client", x.who(),
 			"user", principal(pair.Identity.Principal))
 	}
 }
@@ -71,7 +71,8 @@ func (s *Server) grant(ctx context.Context, x *exchange, q *tokenRequest) (token
 }
 
 // appendPair appends RFC 6749, 5.1 as Elasticsearch has it: "type", not
-// "token_type", and whatever scope was asked for is "full".
+// "token_type", and whatever scope was asked for is "full", unless the caller's own
+// token is narrowed: then so is what it gets.
 func appendPair(dst []byte, p token.Pair, scope bool) []byte {
 	dst = append(dst, `{"access_token":`...)
 	dst = appendString(dst, p.AccessToken.Expose())
@@ -81,8 +82,9 @@ func appendPair(dst []byte, p token.Pair, scope bool) []byte {
 		dst = append(dst, `,"refresh_token":`...)
 		dst = appendString(dst, p.RefreshToken.Expose())
 	}
-	if scope {
-		dst = append(dst, `,"scope":"full"`...)
+	if scope || p.Scope != nil {
+		dst = append(dst, `,"scope":`...)
+		dst = appendString(dst, scopeText(p.Scope))
 	}
 	dst = append(dst, `,"authentication":`...)
 	dst = appendAuthentication(dst, p.Identity, p.Type)

@@ -166,7 +166,8 @@ func (s *Server) deleteUser(ctx context.Context, x *exchange) (response, error) 
 }
 
 // setPassword changes a password. One's own needs no privilege, but a login: a
-// stolen token must not be enough to take the account over.
+// stolen token must not be enough to take the account over, nor the right to act for
+// its user for a while.
 func (s *Server) setPassword(ctx context.Context, x *exchange) (response, error) {
 	var password, hash *realm.Secret
 	err := readObject(x.body, expectObject, func(field string, _ position, v value) (err error) {
@@ -189,7 +190,8 @@ func (s *Server) setPassword(ctx context.Context, x *exchange) (response, error)
 		name = caller.Username
 	}
 	replicated := caller.Realm.Name == fsm.RealmNative || caller.Realm.Name == fsm.RealmReserved
-	if own := name == caller.Username && replicated && x.caller.Type == token.AuthenticationRealm; own {
+	itself := x.caller.Type == token.AuthenticationRealm && x.caller.Identity.RunBy == nil
+	if own := name == caller.Username && replicated && itself; own {
 		err = checkRefresh(x.query)
 	} else {
 		err = s.authorizeWrite(x, actionChangePassword)

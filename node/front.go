@@ -194,6 +194,16 @@ func (f *front) retirement() time.Time {
 	return f.retireAt
 }
 
+// cut closes the listener and every connection at once.
+func (f *front) cut() {
+	_ = f.Close()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.open {
+		_ = c.Conn.Close() // not by TLS, which would say goodbye first and could wait for that
+	}
+}
+
 func (f *front) empty() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

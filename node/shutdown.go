@@ -15,6 +15,8 @@ const (
 	transferTimeout = 3 * time.Second
 	// closeTimeout bounds the closing of what drained in time or not.
 	closeTimeout = 10 * time.Second
+	// abandonTimeout bounds the wait for peers that are being served.
+	abandonTimeout = time.Second
 )
 
 // fail ends the node for a reason that starting again may mend. Only the first
@@ -94,6 +96,25 @@ func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
+	}
+}
+
+// Abandon closes the ports and connections of a node that cannot go on, so that
+// clients and peers turn to others at once, and touches nothing else: a write to its
+// disk may hang, and until that returns the kernel keeps the process, with every
+// socket that is open then. It returns within a second. The process is to end next.
+func (n *Node) Abandon() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		n.front.cut()
+		_ = n.service.Close() // closes first, and then waits for who is being served
+	}()
+	timer := time.NewTimer(abandonTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
 	}
 }
 

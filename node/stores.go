@@ -62,7 +62,7 @@ func assembleStores(bolt *boltstore.BoltStore, dir *dataDir, c *config.Config, l
 	if err := dir.adopt(bolt, c.ClusterName, c.NodeName); err != nil {
 		return nil, err
 	}
-	watched := cluster.NewWatched(bolt, bolt, fatal)
+	watched := cluster.NewWatched(bolt, bolt, func(err error) { fatal(fmt.Errorf("path.data [%s]: %w", dir.path, err)) })
 	stable, err := cluster.NewVoteStore(watched)
 	if err != nil {
 		return nil, fmt.Errorf("open the vote: %w", err)

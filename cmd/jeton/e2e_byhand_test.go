@@ -35,9 +35,17 @@ type byHand struct {
 
 const byHandCluster = "by-hand"
 
-// startByHand makes three machines: folders with a settings file and the
-// certificates that the node needs.
+// startByHand makes three machines and starts their nodes.
 func startByHand(t *testing.T) *byHand {
+	t.Helper()
+	b := newByHand(t)
+	bringBack(t, b.nodes...)
+	return b
+}
+
+// newByHand makes three machines: folders with a settings file and the
+// certificates that the node needs.
+func newByHand(t *testing.T) *byHand {
 	t.Helper()
 	needE2E(t)
 	const password = "chosen-by-the-operator"
@@ -68,7 +76,6 @@ func startByHand(t *testing.T) *byHand {
 		b.settings[i]["discovery.seed_hosts"] = "[" + strings.Join(seeds, ", ") + "]"
 	}
 	t.Cleanup(func() { b.tellLogs(t) })
-	bringBack(t, b.nodes...)
 	return b
 }
 

@@ -228,6 +228,15 @@ func (p *tiedProcess) endedWell() bool {
 	return p.exit == nil || p.mortal && ok && exit.ExitCode() == 128+int(syscall.SIGTERM)
 }
 
+// exitCode waits for the end of the process.
+func (p *tiedProcess) exitCode() int {
+	<-p.done
+	if exit, ok := errors.AsType[*exec.ExitError](p.exit); ok {
+		return exit.ExitCode()
+	}
+	return exitOK
+}
+
 func (p *tiedProcess) output() string { return lastLines(p.log, 40) }
 
 // tellLogs shows what the nodes said last when a test has failed.

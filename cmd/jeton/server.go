@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
@@ -146,13 +147,23 @@ func runServer(ctx context.Context, source settingsSource, environ []string, std
 	systemd := notifier(environ, logger)
 	systemd(ctx, "READY=1")
 	defer systemd(context.WithoutCancel(ctx), "STOPPING=1")
-	return serveMember(ctx, member, hangups, hurry, logger)
+	if err := serveMember(ctx, member, hangups, hurry, logger); err != nil {
+		// The log and standard error may be files on the disk that hangs, or a pipe that
+		// nobody reads.
+		time.AfterFunc(lastWords, func() { os.Exit(exitFailed) })
+		return err
+	}
+	return nil
 }
+
+// lastWords is how long a process that ends for a reason may take to tell it.
+const lastWords = 2 * time.Second
 
 // member is what the server command does with a running node.
 type member interface {
 	Wait() error
 	Shutdown(ctx context.Context) error
+	Abandon()
 	ReloadCertificates() error
 }
 
@@ -164,9 +175,11 @@ func serveMember(ctx context.Context, m member, hangups <-chan os.Signal, hurry 
 	for {
 		select {
 		case err := <-ended:
-			// Crash-only: nothing is closed, since that would wait for what has failed,
-			// while a leader with a hanging disk goes on leading. Starting again is safe.
-			return fmt.Errorf("the node ended: %w", err)
+			// Crash-only: no store is closed, since that would wait for what has failed, while
+			// a leader with a hanging disk goes on leading. But the kernel keeps a process,
+			// with its ports open, as long as one of its writes hangs.
+			m.Abandon()
+			return fmt.Errorf("the node ended: %w (to start it again is always safe)", err)
 		case <-hangups:
 			if err := m.ReloadCertificates(); err != nil {
 				logger.Error("certificates not reloaded; the old ones stay in use", "error", err)

@@ -17,6 +17,7 @@ type fakeMember struct {
 	ends      chan error // what Wait returns
 	reloaded  chan struct{}
 	shutdown  func(ctx context.Context) error
+	abandoned bool
 	reloadErr error
 }
 
@@ -29,6 +30,7 @@ func newFakeMember() *fakeMember {
 
 func (m *fakeMember) Wait() error                        { return <-m.ends }
 func (m *fakeMember) Shutdown(ctx context.Context) error { return m.shutdown(ctx) }
+func (m *fakeMember) Abandon()                           { m.abandoned = true }
 func (m *fakeMember) ReloadCertificates() error          { m.reloaded <- struct{}{}; return m.reloadErr }
 
 func TestFirstSignalShutsDownGracefully(t *testing.T) {
@@ -62,8 +64,8 @@ func TestNodeThatEndsByItselfIsAnError(t *testing.T) {
 	broken := errors.New("the disk is full")
 	m.ends <- broken
 	err := serveMember(t.Context(), m, nil, nil, hclog.NewNullLogger())
-	if !errors.Is(err, broken) {
-		t.Errorf("got %v", err)
+	if !errors.Is(err, broken) || !m.abandoned {
+		t.Errorf("got %v, ports and connections given up: %t", err, m.abandoned)
 	}
 }
 

@@ -34,6 +34,7 @@ func BenchmarkHandler(b *testing.B) {
 	}{
 		{"bare", bare, call{request: "GET /_security/_authenticate"}},
 		{"authenticate", ours, call{request: "GET /_security/_authenticate", header: authorization("Bearer tok")}},
+		{"forward auth", ours, call{request: "GET /_forward_auth?role=superuser", header: authorization("Bearer tok")}},
 		{"refresh", ours, call{request: "POST " + tokenPath, body: `{"grant_type":"refresh_token","refresh_token":"jrt_0123456789"}`}},
 		{"password", ours, call{request: "POST " + tokenPath, body: `{"grant_type":"password","username":"test_admin","password":"x-pack-test-password"}`}},
 		{"refused", ours, call{request: "POST " + tokenPath, body: `{}`}},

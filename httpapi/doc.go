@@ -88,6 +88,30 @@
 //   - /livez and /readyz are not Elasticsearch's. /readyz is 503 with Retry-After when
 //     this node should get no requests.
 //
+// # Forward auth
+//
+// /_forward_auth tells a gateway whether to let somebody else's request through, and
+// whose it is. It takes any method, and of the request nothing but Authorization (Bearer
+// or Basic; no cookie): no body, no header, no parameter of another's makes it fail. The
+// path may go on, as Envoy has it go on; then the query is ignored, too.
+//
+//   - 200, without a body: let it through. X-Auth-User, X-Auth-Roles (separated by
+//     commas), X-Auth-Realm, X-Auth-Email, X-Auth-Full-Name and X-Auth-Scope are always
+//     there, if only empty. What a header cannot hold is percent-encoded: all but printable
+//     ASCII, the percent sign, spaces at the ends, and commas in the names of roles.
+//   - 401, with one line of challenges: no credentials, or no good ones.
+//   - 403: the user lacks a role=NAME or a privilege=NAME of the query. All of them must
+//     be there, so that whoever can add some gains nothing. A privilege is a name of
+//     Elasticsearch's cluster privileges; one that does not exist is one that nobody has,
+//     and the log warns, once. Or the request has es-security-runas-user: nobody acts as
+//     another through a gateway.
+//   - 429, 503: it is not known, as everywhere else. nginx makes 500 of them.
+//
+// The caller is authenticated with a confirmed read, so an invalidated token is stopped
+// at the next request. The token of a narrowed scope has no roles here: X-Auth-Roles is
+// empty, a role that is demanded is missing, and X-Auth-Scope has the privileges it is
+// narrowed to. The scope is empty if the token is not narrowed.
+//
 // # What the log says
 //
 // At warn: the reuse of a refresh token that ended its family, with the owner's name

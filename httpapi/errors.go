@@ -148,12 +148,18 @@ func replyForRouting(x *exchange, err error) (reply, bool) {
 // about the credentials, such as an outage, is not its business.
 func (s *Server) replyForCredentials(x *exchange, err error) (reply, bool) {
 	unauthorized := reply{status: http.StatusUnauthorized, kind: typeSecurity, challenges: s.challenges}
+	if _, ok := errors.AsType[*foreignError](err); ok {
+		unauthorized.challenges = s.oneChallenge
+	}
 	if e, ok := errors.AsType[*headerError](err); ok {
 		unauthorized.reason = e.reason
 		return unauthorized, true
 	}
 	if e, ok := errors.AsType[*runAsError](err); ok {
 		return reply{status: http.StatusForbidden, kind: typeSecurity, reason: e.Error()}, true
+	}
+	if e, ok := errors.AsType[*demandError](err); ok {
+		return reply{status: http.StatusForbidden, kind: typeSecurity, reason: e.reason}, true
 	}
 	if e, ok := errors.AsType[*realm.ForbiddenError](err); ok {
 		return reply{status: http.StatusForbidden, kind: typeSecurity, reason: e.Error()}, true

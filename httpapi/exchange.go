@@ -141,15 +141,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, route string, op 
 // run does what comes before the answer. A panic becomes an error: one request must
 // not end the others.
 func (s *Server) run(ctx context.Context, w http.ResponseWriter, x *exchange, op *operation) (answer response, err error) {
-	defer func() {
-		switch p := recover(); p {
-		case nil:
-		case http.ErrAbortHandler:
-			panic(p)
-		default:
-			err = &panicError{value: p, stack: debug.Stack()}
-		}
-	}()
+	defer recoverTo(&err)
 	if op.oauth2 != nil {
 		return s.runOAuth2(ctx, w, x, op)
 	}
@@ -176,6 +168,17 @@ func (s *Server) run(ctx context.Context, w http.ResponseWriter, x *exchange, op
 		return response{}, err
 	}
 	return s.perform(ctx, x, op)
+}
+
+// recoverTo is to be deferred: a panic becomes the error.
+func recoverTo(err *error) {
+	switch p := recover(); p {
+	case nil:
+	case http.ErrAbortHandler:
+		panic(p)
+	default:
+		*err = &panicError{value: p, stack: debug.Stack()}
+	}
 }
 
 // perform calls the handler, once the query has been found in order.

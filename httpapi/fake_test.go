@@ -29,6 +29,7 @@ type world struct {
 	refresh      func(token.Caller, token.RefreshRequest) (token.Pair, error)
 	invalidate   func(token.Caller, token.InvalidateRequest) (token.Counts, error)
 	authorize    func(user *fsm.Identity, action string) error
+	hasPrivilege func(user *fsm.Identity, privilege string) (has, known bool)
 	putUser      func(realm.UserRequest) (bool, error)
 	users        []fsm.User
 	deleteUser   func(fsm.Username) (bool, error)
@@ -202,6 +203,13 @@ func (w roleWorld) Authorize(user *fsm.Identity, action string) (uint64, error) 
 		return 1, w.authorize(user, action)
 	}
 	return 1, nil
+}
+
+func (w roleWorld) HasPrivilege(user *fsm.Identity, privilege string) (has, known bool) {
+	if w.hasPrivilege != nil {
+		return w.hasPrivilege(user, privilege)
+	}
+	return true, true
 }
 
 func (*world) About() httpapi.About {

@@ -36,6 +36,8 @@ type Authorizer interface {
 	Authorize(user *fsm.Identity, action string) (rolesVersion uint64, err error)
 	// AuthorizeOwn is for what everybody may do for itself unless its token is narrowed.
 	AuthorizeOwn(user *fsm.Identity, action string) error
+	// HasPrivilege is about a cluster privilege by its name.
+	HasPrivilege(user *fsm.Identity, privilege string) (has, known bool)
 }
 
 // authorize refuses a caller who may not. The caller's guard holds the version of

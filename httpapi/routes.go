@@ -43,6 +43,7 @@ func (s *Server) everyRoute(handle handle) {
 	s.licenseRoutes(handle)
 	s.probeRoutes(handle)
 	s.oauth2Routes(handle)
+	s.forwardAuthRoutes(handle)
 }
 
 // tokenRoutes are Elasticsearch's for tokens, and for who their caller is.
@@ -106,6 +107,9 @@ func (s *Server) probeRoutes(handle handle) {
 // endpoint serves one path. A method that it does not have is refused with the list
 // of those it has; OPTIONS asks for just that list.
 func (s *Server) endpoint(template string, m methods) http.Handler {
+	if _, ok := m[anyMethod]; ok {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveForeign(w, r, template) })
+	}
 	var allowed []string
 	for method := range m {
 		allowed = append(allowed, method)

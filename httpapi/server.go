@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -119,6 +120,8 @@ type Server struct {
 	roles         Roles
 	cluster       Cluster
 	challenges    []string
+	oneChallenge  []string  // all of them in one line, for gateways
+	unknownDemand sync.Once // tells the log
 	timeout       time.Duration
 	bodyBytes     int64
 	held          *semaphore.Weighted // bytes of bodies
@@ -138,12 +141,12 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		tokens: c.Tokens, authenticator: c.Authenticator, users: c.Users, roles: c.Roles, cluster: c.Cluster,
-		challenges: challenges(c.TokensEnabled),
-		timeout:    c.RequestTimeout,
-		bodyBytes:  c.Limits.BodyBytes,
-		now:        c.Now,
-		log:        c.Logger,
-		version:    c.Version,
+		challenges: challenges(c.TokensEnabled), oneChallenge: oneChallenge(c.TokensEnabled),
+		timeout:   c.RequestTimeout,
+		bodyBytes: c.Limits.BodyBytes,
+		now:       c.Now,
+		log:       c.Logger,
+		version:   c.Version,
 	}
 	if s.timeout == 0 {
 		s.timeout = defaultRequestTimeout
@@ -186,12 +189,27 @@ func (c *Config) check() error {
 	return errors.Join(problems...)
 }
 
-// challenges are the values of WWW-Authenticate for a caller that is not known
-// (RFC 9110, 11.6.1), in Elasticsearch's order.
+// Challenges (RFC 9110, 11.6.1).
+const (
+	challengeBasic  = `Basic realm="security", charset="UTF-8"`
+	challengeBearer = `Bearer realm="security"`
+)
+
+// challenges are the values of WWW-Authenticate for a caller that is not known, in
+// Elasticsearch's order.
 func challenges(tokens bool) []string {
-	list := []string{`Basic realm="security", charset="UTF-8"`}
+	list := []string{challengeBasic}
 	if tokens {
-		list = append(list, `Bearer realm="security"`)
+		list = append(list, challengeBearer)
 	}
 	return append(list, schemeAPIKey)
+}
+
+// oneChallenge is the same for a gateway, in one line, for some pass on the first line
+// only (nginx before 1.23). What people want comes first; there are no API keys.
+func oneChallenge(tokens bool) []string {
+	if tokens {
+		return []string{challengeBearer + ", " + challengeBasic}
+	}
+	return []string{challengeBasic}
 }

@@ -56,20 +56,26 @@ func (s *Server) authorizeWrite(x *exchange, action string) error {
 	return s.authorize(x, action)
 }
 
-// roleMembers are the members of a role that Jeton keeps for its clients' sake but
-// makes no use of, in the order of Elasticsearch's answers, with what an answer has
-// in their place if the role does not. Empty: nothing.
-var roleMembers = []struct{ name, absent string }{
-	{"global", ""},
-	{"indices", "[]"},
-	{"applications", "[]"},
-	{"run_as", ""}, // has a field of its own
-	{"metadata", "{}"},
-	{"transient_metadata", ""}, // always written, never read
-	{"remote_indices", ""},
-	{"remote_cluster", ""},
-	{"description", ""},
-	{"restriction", ""},
+// roleMember is a member of a role that Jeton keeps for its clients' sake.
+type roleMember struct {
+	name   string
+	kind   valueKind // clients read another kind as an error
+	absent string    // what an answer has in its place if the role does not; empty: nothing
+}
+
+// roleMembers are those that make no difference here, in the order of Elasticsearch's
+// answers.
+var roleMembers = []roleMember{
+	{"global", kindObject, ""},
+	{"indices", kindArray, "[]"},
+	{"applications", kindArray, "[]"},
+	{"run_as", "", ""}, // has a field of its own
+	{"metadata", kindObject, "{}"},
+	{"transient_metadata", "", ""}, // always written, never read
+	{"remote_indices", kindArray, ""},
+	{"remote_cluster", kindArray, ""},
+	{"description", kindString, ""},
+	{"restriction", kindObject, ""},
 }
 
 func (s *Server) putRole(ctx context.Context, x *exchange) (response, error) {
@@ -115,8 +121,13 @@ func parseRole(name string, body []byte) (fsm.Role, error) {
 		case "transient_metadata":
 			return nil
 		}
-		if !knownRoleMember(field) {
+		known := slices.IndexFunc(roleMembers, func(m roleMember) bool { return m.name == field })
+		if known < 0 {
 			return elementError("failed to parse role [%s]. unexpected field [%s]", name, echo(field))
+		}
+		if v.kind != roleMembers[known].kind {
+			return elementError("failed to parse role [%s]. expected field [%s] to be [%s], but found [%s] instead",
+				name, field, roleMembers[known].kind, v.kind)
 		}
 		if len(rest) > 1 {
 			rest = append(rest, ',')
@@ -127,15 +138,6 @@ func parseRole(name string, body []byte) (fsm.Role, error) {
 	})
 	role.Rest = append(rest, '}')
 	return role, err
-}
-
-func knownRoleMember(field string) bool {
-	for _, member := range roleMembers {
-		if member.name == field {
-			return true
-		}
-	}
-	return false
 }
 
 // getRoles lists the roles asked for, or all.

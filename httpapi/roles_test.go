@@ -32,6 +32,14 @@ func TestPutRole(t *testing.T) {
 			want: exception("parse_exception", "failed to parse role [r]. unexpected field [x]", "400"),
 		},
 		{
+			request: "PUT /_security/role/r", body: `{"description":{}}`, status: 400,
+			want: exception("parse_exception", "failed to parse role [r]. expected field [description] to be [VALUE_STRING], but found [START_OBJECT] instead", "400"),
+		},
+		{
+			request: "PUT /_security/role/r", body: `{"indices":{}}`, status: 400,
+			want: exception("parse_exception", "failed to parse role [r]. expected field [indices] to be [START_ARRAY], but found [START_OBJECT] instead", "400"),
+		},
+		{
 			request: "PUT /_security/role/r", body: `{"cluster":"all"}`, status: 400,
 			want: exception("parse_exception", "could not parse [cluster] field. expected a string array but found [VALUE_STRING] value instead", "400"),
 		},

@@ -251,7 +251,8 @@ func replyForReason(reason fsm.Reason) (reply, bool) {
 		return invalidGrant("token has already been refreshed more than 30 seconds in the past")
 	case fsm.StaleDecision, fsm.Expired:
 		return unavailable(), true // the use cases retry these; reaching us, the outcome is not known
-	case fsm.Done, fsm.DigestTaken, fsm.UnknownUser, fsm.PasswordRequired, fsm.AlreadySet:
+	case fsm.Done, fsm.DigestTaken, fsm.UnknownUser, fsm.PasswordRequired, fsm.AlreadySet,
+		fsm.NotOwned:
 		return reply{}, false // the use cases translate these
 	}
 	return reply{}, false

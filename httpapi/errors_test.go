@@ -74,8 +74,8 @@ func TestRouting(t *testing.T) {
 	none := authorization()
 	check(t, []call{
 		{
-			request: "GET /_security/oauth2/token?human", header: none, status: 405,
-			want: method("/_security/oauth2/token?human", "GET", "DELETE, POST"), headers: map[string]string{"Allow": "DELETE,POST"},
+			request: "PUT /_security/oauth2/token?human", header: none, status: 405,
+			want: method("/_security/oauth2/token?human", "PUT", "DELETE, GET, POST"), headers: map[string]string{"Allow": "DELETE,GET,POST"},
 		},
 		{
 			request: "HEAD /_security/_authenticate", header: none, status: 405, headers: map[string]string{"Allow": "GET"},
@@ -86,7 +86,7 @@ func TestRouting(t *testing.T) {
 		},
 		{
 			request: "OPTIONS /_security/oauth2/token", header: none, status: 200,
-			headers: map[string]string{"Allow": "DELETE,POST", "Content-Type": "text/plain; charset=UTF-8"},
+			headers: map[string]string{"Allow": "DELETE,GET,POST", "Content-Type": "text/plain; charset=UTF-8"},
 		},
 		{
 			request: "GET /nowhere?x=1", header: none, status: 404,

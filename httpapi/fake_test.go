@@ -28,6 +28,7 @@ type world struct {
 	issue        func(token.Caller, token.IssueRequest) (token.Pair, error)
 	refresh      func(token.Caller, token.RefreshRequest) (token.Pair, error)
 	invalidate   func(token.Caller, token.InvalidateRequest) (token.Counts, error)
+	sessions     func(token.Caller, token.SessionsRequest) (token.SessionsPage, error)
 	authorize    func(user *fsm.Identity, action string) error
 	hasPrivilege func(user *fsm.Identity, privilege string) (has, known bool)
 	putUser      func(realm.UserRequest) (bool, error)
@@ -128,6 +129,13 @@ func (w *world) Invalidate(_ context.Context, c token.Caller, r token.Invalidate
 		return w.invalidate(c, r)
 	}
 	return token.Counts{Invalidated: 1}, nil
+}
+
+func (w *world) Sessions(_ context.Context, c token.Caller, r token.SessionsRequest) (token.SessionsPage, error) {
+	if w.sessions != nil {
+		return w.sessions(c, r)
+	}
+	return token.SessionsPage{}, nil
 }
 
 // userWorld and roleWorld are the world seen as users and as roles.

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"strings"
 
-	"jeton/fsm"
 	"jeton/node/realm"
 	"jeton/node/token"
 )
@@ -108,46 +107,6 @@ type problems []string
 func (p *problems) add(problem string) { *p = append(*p, problem) }
 
 func (p *problems) text() string { return (&realm.ValidationError{Messages: *p}).Error() }
-
-// parseInvalidateRequest reads and validates the body of an invalidation: one token,
-// or all of a realm and/or a username, never both. What is empty, or for names blank,
-// counts as absent.
-func parseInvalidateRequest(body []byte) (token.InvalidateRequest, error) {
-	const parser = "invalidate_token"
-	var access, refresh *realm.Secret
-	var realmName, username *string
-	err := parseFields(parser, body, []field{
-		{name: "token", secret: &access},
-		{name: "refresh_token", secret: &refresh},
-		{name: "realm_name", text: &realmName},
-		{name: "username", text: &username},
-	})
-	if err != nil {
-		return token.InvalidateRequest{}, err
-	}
-	q := token.InvalidateRequest{Realm: fsm.RealmName(unlessBlank(realmName)), Username: fsm.Username(unlessBlank(username))}
-	if given(access) {
-		q.Token = *access
-	}
-	if given(refresh) {
-		q.RefreshToken = *refresh
-	}
-	if given(access) && given(refresh) {
-		return q, &buildError{parser: parser, cause: "only one of [token, refresh_token] may be sent per request"}
-	}
-	var p problems
-	one, many := given(access) || given(refresh), q.Realm != "" || q.Username != ""
-	switch {
-	case one && many:
-		p.add("token string must not be provided when realm name or username is specified")
-		p.add("token type must not be provided when realm name or username is specified")
-	case !one && !many:
-		p.add("token string must be provided when not specifying a realm name or a username")
-	default:
-		return q, nil
-	}
-	return q, &realm.ValidationError{Type: typeValidation, Messages: p}
-}
 
 func unlessBlank(s *string) string {
 	if s == nil || strings.TrimSpace(*s) == "" {

@@ -7,11 +7,13 @@ import (
 )
 
 // field is one member of a flat object of strings. One of text and secret is where
-// it goes, empty or not; a member that is absent leaves nil there.
+// it goes, empty or not; a member that is absent leaves nil there. Or read takes it,
+// whatever it is.
 type field struct {
 	name   string
 	text   **string
 	secret **realm.Secret
+	read   func(value) error
 }
 
 // parseFields reads a flat object of strings as Elasticsearch's declared parsers do:
@@ -25,6 +27,9 @@ func parseFields(parser string, body []byte, fields []field) error {
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
 		if i < 0 {
 			return contentError(at, "[%s] unknown field [%s]", parser, echo(name))
+		}
+		if fields[i].read != nil {
+			return fields[i].read(v)
 		}
 		if v.kind != kindString {
 			return contentError(v.at, "[%s] %s doesn't support values of type: %s", parser, name, v.kind)

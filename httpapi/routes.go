@@ -51,7 +51,8 @@ func (s *Server) tokenRoutes(handle handle) {
 	authenticate := methods{http.MethodGet: {access: read, action: actionAuthenticate, do: s.getAuthenticate}}
 	tokens := methods{
 		http.MethodPost:   {access: write, action: actionCreateToken, body: true, do: s.postToken},
-		http.MethodDelete: {access: write, action: actionInvalidateToken, body: true, do: s.deleteToken},
+		http.MethodDelete: {access: write, action: actionInvalidateToken, body: true, params: []string{paramConfirm}, do: s.deleteToken},
+		http.MethodGet:    {access: read, action: actionGetTokens, params: sessionParams, do: s.getTokens},
 	}
 	for _, prefix := range prefixes {
 		handle(prefix+"/_authenticate", authenticate)

@@ -28,6 +28,7 @@ type Tokens interface {
 	Issue(ctx context.Context, caller token.Caller, r token.IssueRequest) (token.Pair, error)
 	Refresh(ctx context.Context, caller token.Caller, r token.RefreshRequest) (token.Pair, error)
 	Invalidate(ctx context.Context, caller token.Caller, r token.InvalidateRequest) (token.Counts, error)
+	Sessions(ctx context.Context, caller token.Caller, r token.SessionsRequest) (token.SessionsPage, error)
 }
 
 // Authenticator finds out who sends a request. Safe for concurrent use;

@@ -12,9 +12,8 @@ import (
 
 // Actions that a caller needs a privilege for.
 const (
-	actionCreateToken     = "cluster:admin/xpack/security/token/create"
-	actionRefreshToken    = "cluster:admin/xpack/security/token/refresh"
-	actionInvalidateToken = "cluster:admin/xpack/security/token/invalidate"
+	actionCreateToken  = "cluster:admin/xpack/security/token/create"
+	actionRefreshToken = "cluster:admin/xpack/security/token/refresh"
 )
 
 // postToken issues and refreshes tokens.
@@ -89,31 +88,4 @@ func appendPair(dst []byte, p token.Pair, scope bool) []byte {
 	dst = append(dst, `,"authentication":`...)
 	dst = appendAuthentication(dst, p.Identity, p.Type)
 	return append(dst, '}')
-}
-
-// deleteToken invalidates tokens.
-func (s *Server) deleteToken(ctx context.Context, x *exchange) (response, error) {
-	q, err := parseInvalidateRequest(x.body)
-	if err != nil {
-		return response{}, err
-	}
-	if err := s.authorize(x, actionInvalidateToken); err != nil {
-		return response{}, err
-	}
-	counts, err := s.tokens.Invalidate(ctx, x.caller, q)
-	if err != nil {
-		return response{}, err
-	}
-	status := http.StatusOK
-	if one := q.Realm == "" && q.Username == ""; one && counts == (token.Counts{}) {
-		status = http.StatusNotFound
-	}
-	s.log.Info("tokens invalidated", "by", principal(x.caller.Identity.Principal), "count", counts.Invalidated,
-		"previously", counts.PreviouslyInvalidated)
-	dst := append(x.scratch[:0], `{"invalidated_tokens":`...)
-	dst = strconv.AppendInt(dst, int64(counts.Invalidated), 10)
-	dst = append(dst, `,"previously_invalidated_tokens":`...)
-	dst = strconv.AppendInt(dst, int64(counts.PreviouslyInvalidated), 10)
-	x.scratch = append(dst, `,"error_count":0}`...)
-	return response{status: status, body: x.scratch}, nil
 }

@@ -44,6 +44,17 @@ var tokenStory = []openAPIStep{
 	{status: 200, request: "DELETE /_security/oauth2/token", body: `{"username":"nobody","realm_name":"default_native"}`},
 	{status: 400, request: "DELETE /_security/oauth2/token", body: `{"token":"a","refresh_token":"b"}`},
 	{status: 400, request: "DELETE /_security/oauth2/token", body: `{}`},
+	{status: 200, request: "POST /_security/oauth2/token", body: `{"grant_type":"password","username":"elastic","password":"$password"}`},
+	{status: 200, request: "GET /_security/oauth2/token?owner=true&active_only=true&size=2", as: "Bearer $access"},
+	{status: 200, request: "GET /_security/oauth2/token?username=guest&realm_name=default_native"},
+	{status: 200, request: "GET /_security/oauth2/token?owner", as: guest},
+	{status: 403, request: "GET /_security/oauth2/token", as: guest},
+	{status: 400, request: "GET /_security/oauth2/token?after=nowhere"},
+	{status: 200, request: "DELETE /_security/oauth2/token", body: `{"refresh_token":"$refresh","family":true}`},
+	{status: 200, request: "DELETE /_security/oauth2/token", body: `{"owner":true}`, as: guest},
+	{status: 404, request: "DELETE /_security/oauth2/token", body: `{"ids":["AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB"]}`},
+	{status: 200, request: "DELETE /_security/oauth2/token?confirm=true", body: `{"all":true,"created_before":1714979289000}`},
+	{status: 400, request: "DELETE /_security/oauth2/token", body: `{"all":true}`},
 }
 
 var userStory = []openAPIStep{

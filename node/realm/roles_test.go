@@ -33,7 +33,7 @@ func TestWhichPrivilegesAllowAnAction(t *testing.T) {
 		actionMain:       {"monitor", "manage", "all"},
 		actionHealth:     {"monitor", "manage", "all"},
 		"cluster:admin/xpack/security/delegate_pki": {"delegate_pki", "all"},
-		"cluster:admin/snapshot/create":             {"manage", "all"},
+		"cluster:admin/snapshot/create":             {"create_snapshot", "manage", "all"},
 		"indices:data/read/search":                  nil,
 	} {
 		if diff := cmp.Diff(want, realm.PrivilegesFor(action)); diff != "" {

@@ -64,10 +64,14 @@ func includes(name string, p privilege) bool {
 	if !ok || len(p.grants) == 0 {
 		return false
 	}
-	return !slices.ContainsFunc(p.grants, func(pattern string) bool {
-		// A * in the narrower pattern is matched by nothing but a * in the wider one.
-		return !matchesAny(wider.grants, pattern) || wider.but != "" && wider.but != p.but && mayMeet(wider.but, pattern)
-	})
+	return !slices.ContainsFunc(p.grants, func(pattern string) bool { return !wider.covers(pattern, p.but) })
+}
+
+// covers tells whether a privilege certainly grants all actions of a pattern, but for
+// those of another.
+func (p privilege) covers(pattern, but string) bool {
+	// A * in the narrower pattern is matched by nothing but a * in the wider one.
+	return matchesAny(p.grants, pattern) && (p.but == "" || p.but == but || !mayMeet(p.but, pattern))
 }
 
 // mayMeet tells whether two patterns may match the same action: whether what they

@@ -1,0 +1,204 @@
+package realm
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"jeton/fsm"
+)
+
+// Grants are what a user's roles together allow, as Elasticsearch names it. Only
+// cluster privileges mean something to Jeton; the others are for applications that keep
+// their rights here.
+type Grants struct {
+	Cluster      []string // sorted, each once
+	Indices      []IndexGrant
+	Applications []ApplicationGrant
+	RunAs        []string // sorted, each once
+
+	scope []string // see fsm.Identity
+}
+
+// IndexGrant is an entry of a role's indices.
+type IndexGrant struct {
+	Names         []string // patterns
+	Privileges    []string
+	Restricted    bool            // indices of the system, too
+	FieldSecurity json.RawMessage // nil: none
+	Query         string          // empty: none
+}
+
+// ApplicationGrant is an entry of a role's applications. All are patterns.
+type ApplicationGrant struct {
+	Application string   `json:"application"`
+	Privileges  []string `json:"privileges"`
+	Resources   []string `json:"resources"`
+}
+
+// Grants collects what the user's roles allow by their definitions of now. A narrowed
+// token has the cluster privileges of its scope that its roles have too, and no other
+// rights.
+func (r *Roles) Grants(user *fsm.Identity) Grants {
+	g := Grants{scope: user.Scope}
+	for _, name := range user.Roles {
+		role, ok := r.role(name)
+		if !ok {
+			continue
+		}
+		for _, one := range role.Cluster {
+			g.Cluster = append(g.Cluster, strings.ToLower(one))
+		}
+		g.RunAs = append(g.RunAs, role.RunAs...)
+		indices, applications := grantsOf(role.Rest)
+		g.Indices = append(g.Indices, indices...)
+		g.Applications = append(g.Applications, applications...)
+	}
+	if user.Scope != nil {
+		candidates := append(slices.Clone(user.Scope), g.Cluster...)
+		held := slices.DeleteFunc(candidates, func(name string) bool { return !g.HasCluster(name) })
+		g = Grants{Cluster: held, scope: user.Scope}
+	}
+	g.Cluster, g.RunAs = sortedOnce(g.Cluster), sortedOnce(g.RunAs)
+	return g
+}
+
+func sortedOnce(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// grantsOf reads the members of a role that Jeton stores as they came. What is not as
+// Elasticsearch would have it grants nothing.
+func grantsOf(rest []byte) (indices []IndexGrant, applications []ApplicationGrant) {
+	var members struct {
+		Indices      []json.RawMessage `json:"indices"`
+		Applications []json.RawMessage `json:"applications"`
+	}
+	if len(rest) == 0 || json.Unmarshal(rest, &members) != nil {
+		return nil, nil
+	}
+	for _, raw := range members.Indices {
+		var entry struct {
+			Names         texts           `json:"names"`
+			Privileges    texts           `json:"privileges"`
+			Restricted    bool            `json:"allow_restricted_indices"`
+			FieldSecurity json.RawMessage `json:"field_security"`
+			Query         json.RawMessage `json:"query"`
+		}
+		if json.Unmarshal(raw, &entry) != nil {
+			continue
+		}
+		grant := IndexGrant{Names: entry.Names, Privileges: entry.Privileges, Restricted: entry.Restricted}
+		if string(entry.FieldSecurity) != "null" {
+			grant.FieldSecurity = entry.FieldSecurity
+		}
+		if json.Unmarshal(entry.Query, &grant.Query) != nil {
+			grant.Query = string(entry.Query) // an object, which Elasticsearch shows as text, too
+		}
+		indices = append(indices, grant)
+	}
+	for _, raw := range members.Applications {
+		var entry ApplicationGrant
+		if json.Unmarshal(raw, &entry) == nil {
+			applications = append(applications, entry)
+		}
+	}
+	return indices, applications
+}
+
+// texts is an array of strings, or one string.
+type texts []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *texts) UnmarshalJSON(raw []byte) error {
+	var one string
+	if err := json.Unmarshal(raw, &one); err == nil {
+		*t = texts{one}
+		return nil
+	}
+	return json.Unmarshal(raw, (*[]string)(t)) //nolint:wrapcheck // json passes it on
+}
+
+// HasCluster tells whether the user has a cluster privilege, or the actions of a
+// pattern, whole. Nobody has one that does not exist.
+func (g Grants) HasCluster(name string) bool {
+	asked, ok := findPrivilege(name)
+	if !ok {
+		return false
+	}
+	return holds(g.Cluster, asked, findPrivilege) && (g.scope == nil || holds(g.scope, asked, findPrivilege))
+}
+
+// holds tells whether names of privileges together grant another one.
+func holds(names []string, asked privilege, find func(string) (privilege, bool)) bool {
+	if asked.name == "none" || slices.Contains(names, "all") || slices.Contains(names, asked.name) {
+		return true
+	}
+	if asked.name == "manage_own_api_key" { // Elasticsearch's is no pattern
+		asked, _ = predefined("manage_api_key")
+	}
+	if len(asked.grants) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(asked.grants, func(pattern string) bool {
+		return !slices.ContainsFunc(names, func(name string) bool {
+			p, ok := find(name)
+			return ok && p.covers(pattern, asked.but)
+		})
+	})
+}
+
+// HasIndex tells whether the user has an index privilege on an index, or on all that a
+// pattern names.
+func (g Grants) HasIndex(index, name string) bool {
+	asked, ok := findIndexPrivilege(name)
+	if !ok {
+		return false
+	}
+	restricted := strings.HasPrefix(index, restrictedPrefix)
+	var held []string
+	for _, grant := range g.Indices {
+		if (grant.Restricted || !restricted) && matchesAny(grant.Names, index) {
+			held = append(held, grant.Privileges...)
+		}
+	}
+	return holds(held, asked, findIndexPrivilege)
+}
+
+// HasApplication tells whether the user has an application's privilege on a resource.
+func (g Grants) HasApplication(application, name, resource string) bool {
+	return slices.ContainsFunc(g.Applications, func(grant ApplicationGrant) bool {
+		return matchesPattern(grant.Application, application) && matchesAny(grant.Privileges, name) && matchesAny(grant.Resources, resource)
+	})
+}
+
+// CheckPrivileges refuses names of cluster and index privileges that do not exist, in
+// Elasticsearch's words. Errors: [*ArgumentError].
+func CheckPrivileges(cluster, index []string) error {
+	for _, name := range cluster {
+		if problem := privilegeProblem(name); problem != "" {
+			return &ArgumentError{problem}
+		}
+	}
+	for _, name := range index {
+		if _, ok := findIndexPrivilege(name); !ok {
+			return &ArgumentError{"unknown index privilege [" + name + "]. a privilege must be either one of the predefined fixed " +
+				"indices privileges [" + strings.Join(namesOf(indexPrivileges[:]), ",") + "] or a pattern over one of the available index actions"}
+		}
+	}
+	return nil
+}
+
+// BuiltinPrivileges returns the names of all predefined privileges, sorted.
+func BuiltinPrivileges() (cluster, index []string) {
+	return sortedOnce(namesOf(privileges[:])), sortedOnce(namesOf(indexPrivileges[:]))
+}
+
+func namesOf(list []privilege) []string {
+	names := make([]string, len(list))
+	for i, p := range list {
+		names[i] = p.name
+	}
+	return names
+}

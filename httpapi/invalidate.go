@@ -179,7 +179,7 @@ func (s *Server) deleteToken(ctx context.Context, x *exchange) (response, error)
 		}
 		status = http.StatusNotFound
 	}
-	s.log.Info("tokens invalidated", "by", principal(x.caller.Identity.Principal), "count", counts.Invalidated,
+	s.log.Info("tokens invalidated", "by", x.who(), "count", counts.Invalidated,
 		"previously", counts.PreviouslyInvalidated)
 	x.scratch = appendCounts(x.scratch[:0], counts)
 	return response{status: status, body: x.scratch}, nil

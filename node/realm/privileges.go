@@ -100,6 +100,7 @@ var privileges = [...]privilege{
 		"cluster:admin/xpack/security/role_mapping/get",
 		"cluster:admin/xpack/security/service_account/get",
 		"cluster:admin/xpack/security/service_account/credential/get*",
+		"cluster:admin/xpack/security/token/get",
 		"cluster:admin/xpack/security/user/get",
 		"cluster:admin/xpack/security/user/list_privileges",
 		"cluster:admin/xpack/security/user/has_privileges",

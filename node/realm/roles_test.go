@@ -24,14 +24,15 @@ const (
 
 func TestWhichPrivilegesAllowAnAction(t *testing.T) {
 	for action, want := range map[string][]string{
-		actionCreate:     {"manage_token", "manage_security", "all"},
-		actionRefresh:    {"manage_saml", "manage_token", "manage_security", "all"},
-		actionInvalidate: {"delegate_pki", "manage_saml", "manage_token", "manage_security", "all"},
-		actionPutUser:    {"manage_security", "all"},
-		actionGetUser:    {"read_security", "manage_security", "all"},
-		actionGetRole:    {"read_security", "manage_security", "all"},
-		actionMain:       {"monitor", "manage", "all"},
-		actionHealth:     {"monitor", "manage", "all"},
+		actionCreate:                             {"manage_token", "manage_security", "all"},
+		actionRefresh:                            {"manage_saml", "manage_token", "manage_security", "all"},
+		actionInvalidate:                         {"delegate_pki", "manage_saml", "manage_token", "manage_security", "all"},
+		actionPutUser:                            {"manage_security", "all"},
+		actionGetUser:                            {"read_security", "manage_security", "all"},
+		actionGetRole:                            {"read_security", "manage_security", "all"},
+		actionMain:                               {"monitor", "manage", "all"},
+		actionHealth:                             {"monitor", "manage", "all"},
+		"cluster:admin/xpack/security/token/get": {"manage_token", "read_security", "manage_security", "all"},
 		"cluster:admin/xpack/security/delegate_pki": {"delegate_pki", "all"},
 		"cluster:admin/snapshot/create":             {"create_snapshot", "manage", "all"},
 		"indices:data/read/search":                  nil,

@@ -161,13 +161,25 @@ func (s *Server) run(ctx context.Context, w http.ResponseWriter, x *exchange, op
 	if op.access == write {
 		return s.guarded(ctx, w, x, op, credentials)
 	}
-	if x.caller, err = s.authenticator.Authenticate(ctx, credentials); err != nil {
-		return response{}, &callerError{credentials: credentials, err: err}
+	return s.confirmed(ctx, w, x, op, credentials)
+}
+
+// confirmed runs a read. If the caller changes after it was found and before it acts
+// for another user, it is looked for again.
+func (s *Server) confirmed(ctx context.Context, w http.ResponseWriter, x *exchange, op *operation, credentials token.Credentials) (answer response, err error) {
+	for attempt := 1; ; attempt++ {
+		if x.caller, err = s.authenticator.Authenticate(ctx, credentials); err != nil {
+			return response{}, &callerError{credentials: credentials, err: err}
+		}
+		if attempt == 1 {
+			if err := s.readBody(w, x, op); err != nil {
+				return response{}, err
+			}
+		}
+		if answer, err = s.perform(ctx, x, op); !errors.Is(err, realm.ErrStale) {
+			return answer, err
+		}
 	}
-	if err := s.readBody(w, x, op); err != nil {
-		return response{}, err
-	}
-	return s.perform(ctx, x, op)
 }
 
 // recoverTo is to be deferred: a panic becomes the error.

@@ -211,3 +211,21 @@ func TestNarrowedAndActingCallers(t *testing.T) {
 		},
 	})
 }
+
+// A caller whose password is changed between its login and its acting for another user
+// has not met an outage: it logs in again.
+func TestRunAsOfACallerThatChanges(t *testing.T) {
+	for _, request := range []string{"GET /_security/_authenticate", "DELETE /_security/user/u"} {
+		attempts := 0
+		w := world{runAs: func(c token.Caller, _ fsm.Username) (token.Caller, error) {
+			if attempts++; attempts < 3 {
+				return token.Caller{}, token.ErrStale
+			}
+			return c, nil
+		}}
+		answer := serve(handlerOf(t, config(&w)), &call{request: request, header: runAs("joe")})
+		if answer.Code != http.StatusOK || attempts != 3 {
+			t.Errorf("%s: status %d after %d attempts", request, answer.Code, attempts)
+		}
+	}
+}

@@ -26,7 +26,8 @@ const (
 	// cluster: with all nodes, with one killed, with one ended in order.
 	roundsEach = 2
 
-	appPassword, userPassword = "secret of the application", "secret of the user"
+	// Each way to write credentials has its own way to get these wrong.
+	appPassword, userPassword = "secret: 100% of the+app & more?", "Geheimnis für Übung + 100% & mehr"
 )
 
 // balancer is HAProxy, as scripts/clients/haproxy.cfg says, and what is behind it.
@@ -55,8 +56,8 @@ func startBalancer(t *testing.T, chosen []realClient) *balancer {
 		files = append(files, file)
 	}
 	// Health checks need a moment to see that a node is about to go.
-	b.nodes = startDev(t, cheapHashes+"shutdown.delay: 1s\n")
-	b.shortLived = startDev(t, cheapHashes+"xpack.security.authc.token.timeout: "+shortLife+"\n")
+	b.nodes = startDev(t, cheapHashes+"shutdown.delay: 1s\noauth2.issuer: "+b.urls["repeating"]+"\n")
+	b.shortLived = startDev(t, cheapHashes+"oauth2.issuer: "+b.urls["short-lived"]+"\nxpack.security.authc.token.timeout: "+shortLife+"\n")
 	for _, c := range []*e2eCluster{b.nodes, b.shortLived} {
 		for _, client := range chosen {
 			c.enroll(t, client)
@@ -168,6 +169,7 @@ func (b *balancer) environment(client realClient, results string) []string {
 		"JETON_REPEATING_URL=" + b.urls["repeating"],
 		"JETON_SHORT_LIVED_URL=" + b.urls["short-lived"],
 		"JETON_CACERT=" + b.nodes.cacert,
+		"NODE_EXTRA_CA_CERTS=" + b.nodes.cacert, // the authority of clients that use fetch
 		"JETON_APP_USER=app-" + client.key, "JETON_USER=user-" + client.key,
 		"JETON_APP_PASSWORD=" + appPassword, "JETON_PASSWORD=" + userPassword,
 		"JETON_ROUNDS_URL=" + b.roundsURL + "/" + client.key,

@@ -56,6 +56,11 @@ func realClients() []realClient {
 		"product check", "issue", "use", "refresh", "repeated refresh", "client credentials", "invalidate access token",
 		"invalidate refresh token", "invalidate by user", "wrong password", "expired", "node discovery", "nodes lost",
 	}
+	oauth := []string{
+		"issue", "use", "refresh", "repeated refresh", "client credentials", "scope", "revoke access token",
+		"revoke refresh token", "wrong password", "wrong secret", "expired", "nodes lost",
+	}
+	introspecting := append(slices.Clone(oauth), "introspect")
 	return []realClient{
 		{"@elastic/elasticsearch 6", "js6", "elasticsearch-6.mjs", "", elasticsearch},
 		{"@elastic/elasticsearch 7.13", "js7.13", "elasticsearch-7.13.mjs", "", elasticsearch},
@@ -67,6 +72,10 @@ func realClients() []realClient {
 		{"go-elasticsearch 8, typed", "go8typed", "", "TestGoElasticsearch8Typed", elasticsearch},
 		{"go-elasticsearch 9", "go9", "", "TestGoElasticsearch9", elasticsearch},
 		{"go-elasticsearch 9, typed", "go9typed", "", "TestGoElasticsearch9Typed", elasticsearch},
+		{"golang.org/x/oauth2", "x-oauth2", "", "TestOAuth2", introspecting},
+		{"openid-client", "openid-client", "openid-client.mjs", "", introspecting},
+		{"oauth4webapi", "oauth4webapi", "oauth4webapi.mjs", "", introspecting},
+		{"simple-oauth2", "simple-oauth2", "simple-oauth2.mjs", "", oauth},
 	}
 }
 

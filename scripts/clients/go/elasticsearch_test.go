@@ -243,8 +243,8 @@ func (s scene) expired(t *testing.T) {
 	shortLived := s.connect(t, s.shortLivedURL, s.environment, s.app)
 	pair, err := shortLived.password(t.Context(), s.user)
 	must(t, err)
-	err = untilRefused(t, func(ctx context.Context) error {
-		_, err := shortLived.username(ctx, pair.AccessToken)
+	err = untilRefused(t, func() error {
+		_, err := shortLived.username(t.Context(), pair.AccessToken)
 		return err
 	})
 	refusedWith(t, err, refusal{http.StatusUnauthorized, "security_exception"})

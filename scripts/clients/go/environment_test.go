@@ -6,7 +6,6 @@
 package clients
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -111,10 +110,10 @@ func anotherRound(t *testing.T) bool {
 }
 
 // untilRefused uses an access token until that fails.
-func untilRefused(t *testing.T, use func(ctx context.Context) error) error {
+func untilRefused(t *testing.T, use func() error) error {
 	t.Helper()
 	for deadline := time.Now().Add(expiryPatience); ; {
-		if err := use(t.Context()); err != nil {
+		if err := use(); err != nil {
 			return err
 		}
 		if time.Now().After(deadline) {

@@ -5,8 +5,10 @@ import test from 'node:test'
 
 const given = (name) => process.env[name] ?? assert.fail(`${name} is not set: run scripts/check.sh clients`)
 
-// The load balancer in front of the three nodes, and another whose tokens live for two seconds.
+// The load balancer in front of the three nodes; the same, which repeats what got no answer; and another
+// cluster, whose tokens live for two seconds.
 export const url = given('JETON_URL')
+export const repeatingUrl = given('JETON_REPEATING_URL')
 export const shortLivedUrl = given('JETON_SHORT_LIVED_URL')
 export const ca = readFileSync(given('JETON_CACERT'))
 // The application obtains tokens; the user is who they are for.

@@ -33,19 +33,17 @@ func (s *Server) readStrangersBody(w http.ResponseWriter, x *exchange) error {
 		return &http.MaxBytesError{Limit: maxStrangersBytes}
 	}
 	// Where there is no deadline, as in tests without a connection, nobody is slow.
-	connection := http.NewResponseController(w)
-	_ = connection.SetReadDeadline(s.now().Add(strangersBodyTimeout))
+	_ = http.NewResponseController(w).SetReadDeadline(s.now().Add(strangersBodyTimeout))
 	source := &reservingReader{
 		source:  http.MaxBytesReader(w, r.Body, maxStrangersBytes),
 		reserve: func() bool { return s.reserveForStranger(x) },
 	}
+	// The deadline ends with the body: net/http takes it back when it has read the end.
 	if err := x.fill(source); errors.Is(err, errBodies) {
 		return errBodies
 	} else if err != nil {
 		return err
 	}
-	// net/http goes on reading, to notice a client that leaves; see [HTTPServer].
-	_ = connection.SetReadDeadline(s.now().Add(readBodyTimeout + s.timeout))
 	return nil
 }
 

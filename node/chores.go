@@ -216,6 +216,9 @@ func (n *Node) ReloadCertificates() error {
 			n.service.CloseStreams()
 			n.client.CloseIdle()
 			n.log.Info("certificates reloaded")
+			for _, warning := range reloader.Warnings(expiryWarning) {
+				n.log.Warn(warning)
+			}
 		}
 	}
 	return errors.Join(problems...)

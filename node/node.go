@@ -129,7 +129,7 @@ func (n *Node) openSecrets(context.Context) error {
 		n.certificates = append(n.certificates, n.httpTLS)
 	}
 	for _, reloader := range n.certificates {
-		for _, warning := range reloader.Expiring(expiryWarning) {
+		for _, warning := range reloader.Warnings(expiryWarning) {
 			n.log.Warn(warning)
 		}
 	}

@@ -78,7 +78,7 @@ func (f *fileCheck) context(prefix string, files certs.Files, open func(certs.Fi
 	opened, err := open(files)
 	f.add(prefix+"certificate", err)
 	if opened != nil {
-		f.warnings = append(f.warnings, opened.Expiring(expiryWarning)...)
+		f.warnings = append(f.warnings, opened.Warnings(expiryWarning)...)
 	}
 }
 

@@ -60,7 +60,8 @@ func NewTransport(files Files, self Identity, now func() time.Time) (*Reloader, 
 	return newReloader(&Reloader{files: files, identity: self, now: now})
 }
 
-// NewHTTP opens the HTTP context of a node. CertificateAuthorities may be empty.
+// NewHTTP opens the HTTP context of a node. CertificateAuthorities, whom clients
+// trust, may be empty; see [Reloader.Warnings].
 func NewHTTP(files Files, now func() time.Time) (*Reloader, error) {
 	return newReloader(&Reloader{files: files, now: now})
 }
@@ -196,6 +197,16 @@ func (r *Reloader) checkIdentity(leaf *x509.Certificate) error {
 
 // verifyForPeers checks the chain as both ends of a connection will.
 func (m *material) verifyForPeers(now time.Time) error {
+	for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
+		if err := m.verify(usage, now); err != nil {
+			return fmt.Errorf("would be refused by the other nodes, who trust certificate_authorities: %w", err)
+		}
+	}
+	return nil
+}
+
+// verify checks the chain as somebody does who trusts the authorities.
+func (m *material) verify(usage x509.ExtKeyUsage, now time.Time) error {
 	intermediates := x509.NewCertPool()
 	for _, der := range m.pair.Certificate[1:] {
 		certificate, err := x509.ParseCertificate(der)
@@ -204,15 +215,10 @@ func (m *material) verifyForPeers(now time.Time) error {
 		}
 		intermediates.AddCert(certificate)
 	}
-	for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
-		_, err := m.pair.Leaf.Verify(x509.VerifyOptions{
-			Roots: m.pool, Intermediates: intermediates, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage},
-		})
-		if err != nil {
-			return fmt.Errorf("would be refused by the other nodes, who trust certificate_authorities: %w", err)
-		}
-	}
-	return nil
+	_, err := m.pair.Leaf.Verify(x509.VerifyOptions{
+		Roots: m.pool, Intermediates: intermediates, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage},
+	})
+	return err //nolint:wrapcheck // the callers know for whom
 }
 
 // TransportServer returns the configuration for accepting peers: TLS 1.3 only, and
@@ -267,9 +273,10 @@ func (r *Reloader) HTTPServer() *tls.Config {
 	}
 }
 
-// Expiring returns a warning for each certificate in use, authorities included,
-// that ends within the given time or has ended.
-func (r *Reloader) Expiring(within time.Duration) []string {
+// Warnings returns a sentence for each certificate in use, authorities included, that
+// ends within the given time or has ended, and one if clients who trust the authorities
+// of an HTTP context would refuse its certificate.
+func (r *Reloader) Warnings(within time.Duration) []string {
 	var warnings []string
 	limit := r.now().Add(within)
 	warn := func(path string, certificate *x509.Certificate, remedy string) {
@@ -283,6 +290,11 @@ func (r *Reloader) Expiring(within time.Duration) []string {
 	for _, file := range current.authorities {
 		for _, authority := range file.certificates {
 			warn(file.path, authority, "add a new authority to the file before, on every node")
+		}
+	}
+	if http := r.identity == (Identity{}); http && len(current.authorities) > 0 {
+		if err := current.verify(x509.ExtKeyUsageServerAuth, r.now()); err != nil {
+			warnings = append(warnings, fmt.Sprintf("certificate %s would be refused by clients who trust certificate_authorities: %v", r.files.Certificate, err))
 		}
 	}
 	return warnings

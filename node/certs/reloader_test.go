@@ -235,7 +235,7 @@ func TestHTTPServerFollowsRotationAndNeedsNoClientCertificate(t *testing.T) {
 	}
 }
 
-func TestExpiring(t *testing.T) {
+func TestWarningsOfTheEnd(t *testing.T) {
 	folder := newFolder(t)
 	issue(t, folder, requestFor("a"))
 	clock := newClock()
@@ -252,7 +252,7 @@ func TestExpiring(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			clock.set(test.at)
-			got := r.Expiring(30 * day)
+			got := r.Warnings(30 * day)
 			if len(got) != len(test.want) {
 				t.Fatalf("warnings %q, want %d", got, len(test.want))
 			}
@@ -260,6 +260,36 @@ func TestExpiring(t *testing.T) {
 				if !strings.Contains(got[i], part) {
 					t.Errorf("warning %q, want one with %q", got[i], part)
 				}
+			}
+		})
+	}
+}
+
+// Who gives clients the authority that the settings name has given them the right one,
+// or is told.
+func TestWarningOfAnHTTPSCertificateThatClientsRefuse(t *testing.T) {
+	folder, other := newFolder(t), newFolder(t)
+	issue(t, folder, requestFor("a"))
+	for name, test := range map[string]struct {
+		authorities []string
+		warned      bool
+	}{
+		"none":            {nil, false},
+		"its own":         {[]string{folder.HTTPCA().Certificate}, false},
+		"among others":    {[]string{other.HTTPCA().Certificate, folder.HTTPCA().Certificate}, false},
+		"another cluster": {[]string{other.HTTPCA().Certificate}, true},
+		"the transport's": {[]string{folder.TransportCA().Certificate}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := folder.NodeHTTP("a")
+			files.CertificateAuthorities = test.authorities
+			r, err := certs.NewHTTP(files, newClock().now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Join(r.Warnings(day), "\n")
+			if warned := strings.Contains(got, "would be refused by clients who trust certificate_authorities"); warned != test.warned || !warned && got != "" {
+				t.Errorf("warnings: %s", got)
 			}
 		})
 	}

@@ -68,8 +68,8 @@ type Endpoint struct {
 // HTTP is the API for clients: http.* and xpack.security.http.ssl.*.
 type HTTP struct {
 	Endpoint // port 9200 by default
-	// TLS is off by default. Its CertificateAuthorities verify other nodes' HTTP
-	// certificates for the operator's commands; clients need no certificate.
+	// TLS is off by default. Its CertificateAuthorities are whom clients trust, and
+	// this node's certificate is compared with that; clients need none themselves.
 	TLS TLS
 	// MaxContentLength is http.max_content_length: the largest body in bytes, 64 KiB
 	// by default.

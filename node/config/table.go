@@ -137,7 +137,7 @@ func tlsSettings() []setting {
 				func(c *Config) *bool { return &c.HTTP.TLS.Enabled }, func(c *Config) *bool { return &c.Token.Enabled }),
 		},
 		fileSettings(http, func(c *Config) *certs.Files { return &c.HTTP.TLS.Files }, "HTTPS",
-			"Authorities by which this node's own commands know the cluster's HTTPS servers. Clients need no certificate."),
+			"The authorities that clients trust: a warning if they would refuse this node's certificate. Clients need none themselves."),
 		[]setting{always(transport+"enabled", "Nodes always speak mutual TLS.")},
 		fileSettings(transport, func(c *Config) *certs.Files { return &c.Transport.TLS.Files }, "the transport layer",
 			"The authorities that sign the nodes of this cluster, and nothing else. Must be set."),

@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"fmt"
+
+	"jeton/node/realm"
 )
 
 // problem is what is wrong with one setting.
@@ -41,6 +43,7 @@ func (c *Config) problems() []problem {
 	all = append(all, c.discoveryProblems()...)
 	all = append(all, c.addressProblems()...)
 	all = append(all, c.raftProblems()...)
+	all = append(all, c.passwordProblems()...)
 	if c.tokensInTheClear() && c.production() {
 		all = append(all, problem{err: errTokensNeedHTTPS})
 	}
@@ -140,6 +143,18 @@ func (c *Config) raftProblems() []problem {
 	if r := c.Raft; r.ElectionTimeout < r.HeartbeatTimeout {
 		return []problem{{"raft.election_timeout", fmt.Errorf("[%s] is below raft.heartbeat_timeout [%s]; raise it",
 			formatDuration(r.ElectionTimeout), formatDuration(r.HeartbeatTimeout))}}
+	}
+	return nil
+}
+
+// passwordProblems finds what the state would refuse only when the cluster is there,
+// which would then never be ready.
+func (c *Config) passwordProblems() []problem {
+	if c.BootstrapPassword.IsZero() || !hashingAlgorithms.MatchString(c.PasswordHashing) {
+		return nil
+	}
+	if err := realm.CheckPassword(c.BootstrapPassword, c.PasswordHashing); err != nil {
+		return []problem{{"bootstrap.password", fmt.Errorf("(or what bootstrap.password_file holds) %w", err)}}
 	}
 	return nil
 }

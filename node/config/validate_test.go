@@ -9,6 +9,7 @@ import (
 
 	"jeton/node/certs"
 	"jeton/node/config"
+	"jeton/node/realm"
 )
 
 func valid() *config.Config {
@@ -46,6 +47,32 @@ func TestValidateChecksWhatWasNotLoaded(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A cluster with such a password would never be ready.
+func TestPasswordThatNoUserMayHave(t *testing.T) {
+	const where = "bootstrap.password: (or what bootstrap.password_file holds) "
+	for name, test := range map[string]struct{ password, algorithm, want string }{
+		"none":              {"", "bcrypt", ""},
+		"good":              {"secret", "bcrypt", ""},
+		"too short":         {"secre", "bcrypt", where + "passwords must be at least [6] characters long"},
+		"short characters":  {"éééééé", "bcrypt", ""},
+		"long enough bytes": {"ééé", "bcrypt", where + "passwords must be at least [6] characters long"},
+		"too long":          {strings.Repeat("a", 73), "bcrypt12", where + "passwords must be no more than [72] bytes long with the hashing algorithm [BCRYPT12]"},
+		"long, for PBKDF2":  {strings.Repeat("a", 73), "pbkdf2", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := valid()
+			c.BootstrapPassword, c.PasswordHashing = realm.NewSecret(test.password), test.algorithm
+			got := ""
+			if err := c.Validate(); err != nil {
+				got = err.Error()
+			}
+			if got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
 	}
 }
 

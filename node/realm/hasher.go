@@ -46,15 +46,6 @@ func NewHasher(algorithmName string) (*Hasher, error) {
 	}, nil
 }
 
-// lengthProblem refuses a password of which bcrypt would ignore the end.
-func (h *Hasher) lengthProblem(password Secret) string {
-	if h.algorithm.scheme == schemeBcrypt && len(password.Expose()) > maxBcryptPassword {
-		return fmt.Sprintf("passwords must be no more than [%d] bytes long with the hashing algorithm [%s]",
-			maxBcryptPassword, h.algorithm)
-	}
-	return ""
-}
-
 // newVerifier hashes a new password, whose length the caller has checked.
 func (h *Hasher) newVerifier(ctx context.Context, password Secret) (string, error) {
 	if err := h.acquire(ctx); err != nil {

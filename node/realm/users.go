@@ -271,10 +271,7 @@ func generatePassword() Secret {
 // checkPassword is the cheap part: nothing is hashed for a request that is refused.
 func (u *Users) checkPassword(password, hash *Secret) error {
 	if password != nil {
-		if problem := passwordProblem(*password); problem != "" {
-			return invalid(problem)
-		}
-		if problem := u.hasher.lengthProblem(*password); problem != "" {
+		if problem := u.hasher.algorithm.passwordProblem(*password); problem != "" {
 			return invalid(problem)
 		}
 	}

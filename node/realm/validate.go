@@ -81,10 +81,27 @@ func textProblem(what string, limit int, text *string) string {
 	return ""
 }
 
-// passwordProblem counts characters, as Elasticsearch does.
-func passwordProblem(password Secret) string {
-	if utf8.RuneCountInString(password.Expose()) < minPasswordLength {
+// CheckPassword says why no user may be given that password while new ones are hashed
+// with the algorithm of that name (see [NewHasher]); nil: it may be given.
+func CheckPassword(password Secret, algorithmName string) error {
+	a, err := parseAlgorithm(algorithmName)
+	if err != nil {
+		return err
+	}
+	if problem := a.passwordProblem(password); problem != "" {
+		return &ArgumentError{problem}
+	}
+	return nil
+}
+
+// passwordProblem counts characters, as Elasticsearch does, and refuses a password of
+// which bcrypt would ignore the end.
+func (a algorithm) passwordProblem(password Secret) string {
+	switch text := password.Expose(); {
+	case utf8.RuneCountInString(text) < minPasswordLength:
 		return fmt.Sprintf("passwords must be at least [%d] characters long", minPasswordLength)
+	case a.scheme == schemeBcrypt && len(text) > maxBcryptPassword:
+		return fmt.Sprintf("passwords must be no more than [%d] bytes long with the hashing algorithm [%s]", maxBcryptPassword, a)
 	}
 	return ""
 }

@@ -11,6 +11,7 @@
 #   bench-smoke  every benchmark and every cell of the README's table once, so that none rots
 #   fuzz         every fuzz target, JETON_FUZZ (50000x; also 30s, 10m) times
 #   e2e          real processes: the cluster is started, killed, cut, asked
+#   clients      real clients of other makers, behind HAProxy; needs haproxy, node and npm
 #   all          everything above, in that order
 #
 # Stops at the first failure and prints the command to run again.
@@ -38,6 +39,7 @@ check_fmt() {
 
 check_tidy() {
   go mod tidy -diff || complain 'To tidy: go mod tidy'
+  go -C scripts/clients/go mod tidy -diff || complain 'To tidy: go -C scripts/clients/go mod tidy'
   # Tidied alone: with -modfile the tools would be asked to cover our own imports too.
   alone=$(mktemp -d)
   trap 'rm -rf "$alone"' EXIT
@@ -49,6 +51,7 @@ check_tidy() {
 
 check_lint() {
   issues ./...
+  (cd scripts/clients/go && issues --config "$root/.golangci.yml" ./...)
   (check_lint-planted)
   check_exported
   if command -v shellcheck >/dev/null; then
@@ -111,7 +114,10 @@ check_fuzz() {
 
 check_e2e() { JETON_E2E=1 go test -count=1 -timeout=15m -run='^TestE2E' ./cmd/...; }
 
-everything=(fmt tidy lint test bench-smoke fuzz e2e)
+# From the folder of the tests, for go test to pass on what they print: the table of clients.
+check_clients() { (cd cmd/jeton && JETON_CLIENTS=all go test -count=1 -timeout=15m -run='^TestClients$' .); }
+
+everything=(fmt tidy lint test bench-smoke fuzz e2e clients)
 
 run_mode() {
   local mode=$1 began=$SECONDS verdict=0
@@ -135,7 +141,7 @@ fi
 for mode in "${modes[@]}"; do
   case $mode in
     all) for each in "${everything[@]}"; do run_mode "$each"; done ;;
-    fmt | tidy | lint | lint-planted | test | bench-smoke | fuzz | e2e) run_mode "$mode" ;;
+    fmt | tidy | lint | lint-planted | test | bench-smoke | fuzz | e2e | clients) run_mode "$mode" ;;
     help | -h | --help) sed -nE '2,/^set/{/^#/s/^# ?//p}' "$root/scripts/check.sh" ;;
     *) printf 'check.sh: no mode %s; try scripts/check.sh help\n' "$mode" >&2; exit 2 ;;
   esac

@@ -176,7 +176,7 @@ func (s *Server) confirmed(ctx context.Context, w http.ResponseWriter, x *exchan
 				return response{}, err
 			}
 		}
-		if answer, err = s.perform(ctx, x, op); !errors.Is(err, realm.ErrStale) {
+		if answer, err = s.perform(ctx, x, op); !errors.Is(err, realm.ErrStale) || !another(ctx, attempt) {
 			return answer, err
 		}
 	}
@@ -253,10 +253,7 @@ func (s *Server) settle(ctx context.Context, identify func(authentication) error
 		answer, err := act()
 		switch {
 		case errors.Is(err, realm.ErrStale):
-			if attempt > freeAttempts {
-				pause(ctx, attemptInterval)
-			}
-			if ctx.Err() != nil {
+			if !another(ctx, attempt) {
 				return response{}, realm.ErrUnavailable
 			}
 		case confirmed, decided(answer, err):
@@ -266,12 +263,20 @@ func (s *Server) settle(ctx context.Context, identify func(authentication) error
 	}
 }
 
-// Attempts of a write whose ground keeps shifting: the first follow one another at
+// Attempts of a request whose ground keeps shifting: the first follow one another at
 // once, for one confirmed read usually settles it.
 const (
 	freeAttempts    = 3
 	attemptInterval = 10 * time.Millisecond
 )
+
+// another tells, perhaps after a while, whether there is time for another attempt.
+func another(ctx context.Context, attempt int) bool {
+	if attempt > freeAttempts {
+		pause(ctx, attemptInterval)
+	}
+	return ctx.Err() == nil
+}
 
 // pause waits, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {

@@ -30,6 +30,8 @@ type world struct {
 	invalidate   func(token.Caller, token.InvalidateRequest) (token.Counts, error)
 	sessions     func(token.Caller, token.SessionsRequest) (token.SessionsPage, error)
 	authorize    func(user *fsm.Identity, action string) error
+	grants       func(user *fsm.Identity) realm.Grants
+	forget       func()
 	hasPrivilege func(user *fsm.Identity, privilege string) (has, known bool)
 	putUser      func(realm.UserRequest) (bool, error)
 	users        []fsm.User
@@ -220,8 +222,15 @@ func (w roleWorld) HasPrivilege(user *fsm.Identity, privilege string) (has, know
 	return true, true
 }
 
+func (w roleWorld) Grants(user *fsm.Identity) realm.Grants {
+	if w.grants != nil {
+		return w.grants(user)
+	}
+	return realm.Grants{}
+}
+
 func (*world) About() httpapi.About {
-	return httpapi.About{NodeName: "node-1", ClusterName: "jeton", ClusterID: [16]byte{1}}
+	return httpapi.About{NodeID: "id-1", NodeName: "node-1", ClusterName: "jeton", ClusterID: [16]byte{1}}
 }
 
 func (w *world) Health(context.Context) httpapi.Health {
@@ -261,7 +270,7 @@ func (b *syncBuffer) String() string {
 func config(w *world) httpapi.Config {
 	return httpapi.Config{
 		Tokens: w, Authenticator: w, Users: userWorld{w}, Roles: roleWorld{w}, Cluster: w,
-		TokensEnabled: true, Now: time.Now, Version: "test",
+		TokensEnabled: true, Now: time.Now, Version: "test", ForgetPasswords: w.forget,
 	}
 }
 

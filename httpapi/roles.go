@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"jeton/fsm"
+	"jeton/node/realm"
 )
 
 // Actions of the roles API.
@@ -34,6 +35,8 @@ type RoleRecords interface {
 // may not is a [*realm.ForbiddenError].
 type Authorizer interface {
 	Authorize(user *fsm.Identity, action string) (rolesVersion uint64, err error)
+	// Grants tells what its roles grant a user, for those who ask by name.
+	Grants(user *fsm.Identity) realm.Grants
 	// AuthorizeOwn is for what everybody may do for itself unless its token is narrowed.
 	AuthorizeOwn(user *fsm.Identity, action string) error
 	// HasPrivilege is about a cluster privilege by its name.

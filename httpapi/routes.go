@@ -41,6 +41,8 @@ func (s *Server) everyRoute(handle handle) {
 	s.nodeRoutes(handle)
 	s.catRoutes(handle)
 	s.licenseRoutes(handle)
+	s.privilegeRoutes(handle)
+	s.clearCacheRoutes(handle)
 	s.probeRoutes(handle)
 	s.oauth2Routes(handle)
 	s.forwardAuthRoutes(handle)

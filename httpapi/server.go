@@ -53,6 +53,7 @@ type Cluster interface {
 
 // About names a node and its cluster.
 type About struct {
+	NodeID      string
 	NodeName    string
 	ClusterName string
 	ClusterID   [16]byte // zero until the cluster is formed
@@ -95,6 +96,8 @@ type Config struct {
 	Users         Users
 	Roles         Roles
 	Cluster       Cluster
+	// ForgetPasswords empties this node's memory of verified passwords. Nil: there is none.
+	ForgetPasswords func()
 	// TokensEnabled has Bearer listed among the challenges.
 	TokensEnabled bool
 	// RequestTimeout is how long a request may wait for a leader, a quorum or a
@@ -115,24 +118,25 @@ type Config struct {
 // Server serves Elasticsearch's HTTP API for tokens, users and roles. Its methods
 // are safe for concurrent use. It starts no goroutine and needs no closing.
 type Server struct {
-	tokens        Tokens
-	authenticator Authenticator
-	users         Users
-	roles         Roles
-	cluster       Cluster
-	challenges    []string
-	oneChallenge  []string  // all of them in one line, for gateways
-	unknownDemand sync.Once // tells the log
-	timeout       time.Duration
-	bodyBytes     int64
-	held          *semaphore.Weighted // bytes of bodies
-	strangers     *semaphore.Weighted // the part of held that those may take who are not known yet
-	issuer        string              // empty: none
-	publicClients bool
-	now           func() time.Time
-	log           hclog.Logger
-	version       string
-	handler       http.Handler
+	tokens          Tokens
+	authenticator   Authenticator
+	users           Users
+	roles           Roles
+	cluster         Cluster
+	forgetPasswords func()
+	challenges      []string
+	oneChallenge    []string  // all of them in one line, for gateways
+	unknownDemand   sync.Once // tells the log
+	timeout         time.Duration
+	bodyBytes       int64
+	held            *semaphore.Weighted // bytes of bodies
+	strangers       *semaphore.Weighted // the part of held that those may take who are not known yet
+	issuer          string              // empty: none
+	publicClients   bool
+	now             func() time.Time
+	log             hclog.Logger
+	version         string
+	handler         http.Handler
 }
 
 // New returns a Server. It reports every missing part of c.
@@ -143,11 +147,12 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		tokens: c.Tokens, authenticator: c.Authenticator, users: c.Users, roles: c.Roles, cluster: c.Cluster,
 		challenges: challenges(c.TokensEnabled), oneChallenge: oneChallenge(c.TokensEnabled),
-		timeout:   c.RequestTimeout,
-		bodyBytes: c.Limits.BodyBytes,
-		now:       c.Now,
-		log:       c.Logger,
-		version:   c.Version,
+		forgetPasswords: c.ForgetPasswords,
+		timeout:         c.RequestTimeout,
+		bodyBytes:       c.Limits.BodyBytes,
+		now:             c.Now,
+		log:             c.Logger,
+		version:         c.Version,
 	}
 	if s.timeout == 0 {
 		s.timeout = defaultRequestTimeout

@@ -118,18 +118,19 @@ func (n *Node) openServices(context.Context) error {
 // openHTTP starts to serve clients. Until this node is ready it answers 503.
 func (n *Node) openHTTP(ctx context.Context) error {
 	api, err := httpapi.New(httpapi.Config{
-		Tokens:         n.tokens,
-		Authenticator:  n.tokens,
-		Users:          n.users,
-		Roles:          realm.NewRoles(n.proposer, n.replica.state),
-		Cluster:        n,
-		TokensEnabled:  n.config.Token.Enabled,
-		RequestTimeout: n.config.RequestTimeout,
-		Limits:         httpapi.Limits{BodyBytes: n.config.HTTP.MaxContentLength},
-		OAuth2:         httpapi.OAuth2{Issuer: n.config.OAuth2.Issuer, PublicClients: n.config.OAuth2.PublicClients},
-		Now:            time.Now,
-		Logger:         n.log.Named("http"),
-		Version:        n.version,
+		Tokens:          n.tokens,
+		Authenticator:   n.tokens,
+		Users:           n.users,
+		Roles:           realm.NewRoles(n.proposer, n.replica.state),
+		Cluster:         n,
+		TokensEnabled:   n.config.Token.Enabled,
+		ForgetPasswords: n.realms.Forget,
+		RequestTimeout:  n.config.RequestTimeout,
+		Limits:          httpapi.Limits{BodyBytes: n.config.HTTP.MaxContentLength},
+		OAuth2:          httpapi.OAuth2{Issuer: n.config.OAuth2.Issuer, PublicClients: n.config.OAuth2.PublicClients},
+		Now:             time.Now,
+		Logger:          n.log.Named("http"),
+		Version:         n.version,
 	})
 	if err != nil {
 		return fmt.Errorf("assemble the HTTP API: %w", err)

@@ -79,7 +79,7 @@ func (n *Node) NotReady() []string {
 // About implements httpapi.Cluster.
 func (n *Node) About() httpapi.About {
 	id, _, _ := n.replica.state.Cluster()
-	return httpapi.About{NodeName: n.config.NodeName, ClusterName: n.config.ClusterName, ClusterID: id}
+	return httpapi.About{NodeID: string(n.replica.id), NodeName: n.config.NodeName, ClusterName: n.config.ClusterName, ClusterID: id}
 }
 
 // Health implements httpapi.Cluster: it asks every member.

@@ -59,6 +59,10 @@ func (c *Chain) Reload() (changed bool, err error) {
 	return c.files.reload()
 }
 
+// Forget forgets which passwords were verified on this node, so that each costs a hash
+// once more. Nothing that was true becomes wrong by remembering it.
+func (c *Chain) Forget() { c.verdicts.forget() }
+
 // Authenticate verifies a password. The first realm in which the user name and the
 // password match decides; a reserved name is looked up in the reserved realm only.
 //

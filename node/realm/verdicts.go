@@ -93,6 +93,12 @@ func (v *verdicts) ask(ctx context.Context, username fsm.Username, encoded strin
 	}
 }
 
+// forget empties both memories. Hashes under way are remembered all the same.
+func (v *verdicts) forget() {
+	v.right.clear()
+	v.wrong.clear()
+}
+
 func (v *verdicts) key(username fsm.Username, encoded string, password Secret) verdictKey {
 	var room [384]byte // enough for nearly all: no allocation
 	b := append(room[:0], v.secret[:]...)
@@ -162,6 +168,12 @@ func (m *memory) has(key verdictKey, now int64) bool {
 	until, ok := m.expiry[key]
 	m.mu.RUnlock()
 	return ok && now < until
+}
+
+func (m *memory) clear() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.expiry)
 }
 
 // add makes room, if it must, by forgetting any entry: Go's map order is as good as

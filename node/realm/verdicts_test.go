@@ -159,6 +159,28 @@ func TestVerdictsExpireAfterTwentyMinutes(t *testing.T) {
 	}
 }
 
+func TestVerdictsCanBeForgotten(t *testing.T) {
+	chain, g := gatedChain(t)
+	login := func(password string, hashed bool) {
+		t.Helper()
+		before := g.hashes.Load()
+		end := logins(t.Context(), chain, 1, password)
+		if hashed {
+			g.open <- nil
+		}
+		end()
+		if did := g.hashes.Load() > before; did != hashed {
+			t.Errorf("%s: hashed %t, want %t", password, did, hashed)
+		}
+	}
+	for _, password := range []string{"joe-password", "wrong"} {
+		login(password, true)
+		login(password, false)
+		chain.Forget()
+		login(password, true)
+	}
+}
+
 func TestVerdictsAreBounded(t *testing.T) {
 	s := newState()
 	s.users[key(fsm.RealmNative, "joe")] = fsm.User{Username: "joe", Verifier: "joe-password", Enabled: true}

@@ -81,8 +81,14 @@ func internalText(err error) string {
 	return text + "\n" + string(p.stack)
 }
 
-// principal is how a user is named in the log.
-func principal(p fsm.Principal) string { return string(p.Username) + "@" + string(p.Realm.Name) }
+// principal is how a user is named in the log. Public clients have no name there, for
+// what they call themselves is no more than what a stranger typed.
+func principal(p fsm.Principal) string {
+	if p.Realm.Type == realmPublic {
+		p.Username = ""
+	}
+	return string(p.Username) + "@" + string(p.Realm.Name)
+}
 
 // who is how the caller is named in the log.
 func (x *exchange) who() string {

@@ -7,10 +7,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/go-hclog"
 
 	"jeton/fsm"
 	"jeton/httpapi"
@@ -244,5 +246,82 @@ func TestEndpointsUnderTheIssuersPath(t *testing.T) {
 		if answer.Code != http.StatusOK || answer.Body.String() != issuedAccess {
 			t.Errorf("%s: status %d, body %s", path, answer.Code, answer.Body)
 		}
+	}
+}
+
+// No secret of a request comes out: neither in an answer nor in the log, whatever
+// becomes of it.
+func TestOAuth2Canary(t *testing.T) {
+	bodies := []string{
+		grantClient + "&client_id=elastic&client_secret=" + canary,
+		grantClient + "&client_secret=" + canary,
+		"grant_type=password&username=bob&password=" + canary + "&" + clientPost,
+		"grant_type=password&username=" + canary + "&password=x&" + clientPost,
+		"grant_type=password&username=bob&password=" + canary + "&password=" + canary + "&" + clientPost,
+		"grant_type=password&username=bob&password=" + canary + "%zz",
+		"grant_type=refresh_token&refresh_token=" + canary + "&" + clientPost,
+		"grant_type=" + canary + "&" + clientPost,
+		"token=" + canary + "&" + clientPost,
+		"token=" + canary + "&client_id=" + canary,
+		`{"token":"` + canary + `","client_secret":1}`,
+	}
+	for _, failure := range []error{nil, realm.ErrUnavailable, errors.New("oops"), &fsm.RefusalError{Reason: fsm.Reused}} {
+		w := &oauth2World{revoke: func(token.Caller) error { return failure }}
+		w.refresh = func(token.Caller, token.RefreshRequest) (token.Pair, error) {
+			return token.Pair{Identity: joe()}, failure
+		}
+		c, lines := oauth2Config(w), &syncBuffer{}
+		c.OAuth2.PublicClients = true
+		c.Logger = hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: lines})
+		h := handlerOf(t, c)
+		for _, path := range []string{"/oauth2/token", "/oauth2/revoke", "/oauth2/introspect", "/oauth2/token?client_secret=" + canary} {
+			for _, body := range bodies {
+				for _, header := range []http.Header{nil, authorization("Basic " + encode("elastic:"+canary)), jsonType(nil)} {
+					answer := httptest.NewRecorder()
+					p := post{path: path, body: body, header: header}
+					h.ServeHTTP(answer, p.request())
+					if strings.Contains(answer.Body.String(), canary) {
+						t.Errorf("%s %s: %s", path, body, answer.Body)
+					}
+				}
+			}
+		}
+		if strings.Contains(lines.String(), canary) {
+			t.Errorf("the log after %v:\n%s", failure, lines)
+		}
+	}
+}
+
+// What an auditor is told.
+func TestOAuth2AuditLines(t *testing.T) {
+	c, lines := oauth2Config(&oauth2World{}), &syncBuffer{}
+	c.Logger = hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: lines})
+	h := handlerOf(t, c)
+	for _, p := range []post{
+		{body: grantClient},
+		{body: grantClient, header: authorization("Basic " + encode("joe:x"))},
+		{body: grantClient, header: authorization("Basic " + encode("joe:secret"))},
+		{body: "grant_type=password&username=bob&password=x", header: authorization(basic)},
+		{body: grantClient, header: authorization("Bearer tok")},
+		{path: "/oauth2/introspect", body: "token=t", header: authorization("Bearer old")},
+		{path: "/oauth2/revoke", body: "token=t", header: authorization(basic)},
+	} {
+		h.ServeHTTP(httptest.NewRecorder(), p.request())
+	}
+	const at = "method=POST route=/oauth2/token remote=192.0.2.1:1234"
+	for _, want := range []string{
+		"authentication refused: " + at + ` reason="no credentials"`,
+		"authentication refused: " + at + ` reason="bad credentials"`,
+		"access refused: " + at + " user=joe@default_native",
+		"authentication refused: " + at + ` reason="unsupported scheme"`,
+		`authentication refused: method=POST route=/oauth2/introspect remote=192.0.2.1:1234 reason="expired or invalidated token"`,
+		"tokens revoked: by=elastic@reserved count=1 previously=0",
+	} {
+		if !strings.Contains(lines.String(), want) {
+			t.Errorf("want %s in\n%s", want, lines)
+		}
+	}
+	if got := strings.Count(lines.String(), "\n"); got != 7 {
+		t.Errorf("%d lines:\n%s", got, lines)
 	}
 }

@@ -27,10 +27,11 @@ func newShownStory(t *testing.T) *shownStory {
 		c.putUser(user, string(user))
 	}
 	s.nodes = c.nodes
-	n, err := c.nodes[0], error(nil)
+	n := c.nodes[0]
 	portal := n.mustLogIn("portal", "portal")
 	grant := passwordGrant("joe", "joe")
 	grant.Scope = []string{"monitor"}
+	var err error
 	if s.first, err = n.Issue(t.Context(), portal, grant); err != nil {
 		t.Fatal(err)
 	}
@@ -134,31 +135,38 @@ func TestRevoke(t *testing.T) {
 	}{
 		"access token of the owner": {
 			"joe", func(s *shownStory) token.Presented { return token.Presented{Token: s.second.AccessToken, Own: true} },
-			token.Counts{Invalidated: 1}, nil, "access1 refresh2 ", 1,
+			token.Counts{Invalidated: 1},
+			nil, "access1 refresh2 ", 1,
 		},
 		"refresh token of the client": {
 			"portal", func(s *shownStory) token.Presented { return token.Presented{Token: s.second.RefreshToken, Own: true} },
-			token.Counts{Invalidated: 4}, nil, "", 1,
+			token.Counts{Invalidated: 4},
+			nil, "", 1,
 		},
 		"a used refresh token": {
 			"joe", func(s *shownStory) token.Presented { return token.Presented{Token: s.first.RefreshToken, Own: true} },
-			token.Counts{Invalidated: 4}, nil, "", 1,
+			token.Counts{Invalidated: 4},
+			nil, "", 1,
 		},
 		"another's": {
 			"ann", func(s *shownStory) token.Presented { return token.Presented{Token: s.second.RefreshToken, Own: true} },
-			token.Counts{}, nil, all, 1,
+			token.Counts{},
+			nil, all, 1,
 		},
 		"another's, with the privilege": {
 			"ann", func(s *shownStory) token.Presented { return token.Presented{Token: s.second.RefreshToken, Any: true} },
-			token.Counts{Invalidated: 4}, nil, "", 1,
+			token.Counts{Invalidated: 4},
+			nil, "", 1,
 		},
 		"not even one's own": {
 			"joe", func(s *shownStory) token.Presented { return token.Presented{Token: s.second.RefreshToken} },
-			token.Counts{}, token.ErrUnknown, all, 0,
+			token.Counts{},
+			token.ErrUnknown, all, 0,
 		},
 		"no token": {
 			"joe", func(*shownStory) token.Presented { return token.Presented{Token: realm.NewSecret("x"), Any: true} },
-			token.Counts{}, token.ErrUnknown, all, 0,
+			token.Counts{},
+			token.ErrUnknown, all, 0,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

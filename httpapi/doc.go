@@ -11,13 +11,13 @@
 // (400), its sense (400), the caller's privileges (403), the use case. Only /livez and
 // /readyz, and OPTIONS, are answered without credentials. No body is read before its
 // sender is known: without a Content-Length its size and type are judged after the
-// caller.
+// caller. (OAuth 2.0 has an exception, see there.)
 //
 // A read (access read) authenticates its caller with a confirmed read and then
 // answers from this node's state. A write (access write) authenticates by this
 // node's state alone; the state machine checks the guard that results. Whatever was
 // not decided by an applied command, a refusal for instance, is thrown away and the
-// request repeated with a confirmed read ([Server.guarded]); so no answer ever rests
+// request repeated with a confirmed read ([Server.settle]); so no answer ever rests
 // on state that was out of date. Handlers therefore have no effect but their use
 // case's, and write nothing.
 //
@@ -31,6 +31,64 @@
 // would make it worse. Repeating any request is safe. An outage is a
 // security_exception with Elasticsearch's own reason ("unable to perform requested
 // action"), overload an es_rejected_execution_exception.
+//
+// # OAuth 2.0
+//
+// POST /oauth2/token (RFC 6749), /oauth2/revoke (RFC 7009) and /oauth2/introspect (RFC
+// 7662), and GET /.well-known/oauth-authorization-server (RFC 8414) with its alias
+// openid-configuration. If the issuer has a path, all of them are under that path, too.
+//
+// Clients:
+//   - A client is a user; client_id and client_secret are its name and password. It may
+//     use client_secret_basic or client_secret_post, not both. Names and passwords in
+//     Basic are tried as decoded from a form (RFC 6749, 2.3.1) and then, if that makes a
+//     difference, as they are: curl does not encode. "Basic Og==" is no client, and a
+//     name without a password only names one.
+//   - Bearer tokens authenticate at the introspection endpoint only.
+//   - With oauth2.public_clients a client need not authenticate, for the grants password
+//     and refresh_token and for revocation. Its client_id is believed: it keeps an honest
+//     client from another's refresh tokens, not a thief. Such clients stand in a realm of
+//     their own, _public, have no privilege, and their names are not logged.
+//   - es-security-runas-user is refused with 400.
+//
+// Requests:
+//   - Bodies are forms or JSON; another type is invalid_request (400). Parameters of
+//     OAuth 2.0 in the URL are refused, whatever the body says; other parameters are
+//     ignored, wherever they are. token_type_hint is one of them: a token tells its kind.
+//   - Grants are password, client_credentials and refresh_token; they need the privileges
+//     that Elasticsearch's endpoint needs, or are answered with unauthorized_client.
+//   - A wrong password of the resource owner is invalid_grant, one of the client
+//     invalid_client. invalid_client is 401, also after client_secret_post.
+//   - A scope is a list of Elasticsearch's cluster privileges, or "full", and is always
+//     told. Any other is invalid_scope, "openid" and "offline_access" among them.
+//   - An outage and overload are temporarily_unavailable with 503, or 429 when too many
+//     passwords wait to be hashed: RFC 6749, 5.2 has no word for them, 4.1.2.1 has.
+//
+// Tokens that are shown:
+//   - A client may ask about and revoke tokens that are for it or that it obtained; with
+//     the privileges for cluster:admin/xpack/security/token/introspect and .../invalidate,
+//     any. Other tokens are like unknown ones: not active, and revoked with 200 and
+//     without effect. RFC 7009, 2.1 would have the latter refused, which would tell that
+//     there is such a token.
+//   - Revoking a refresh token ends everything that came of the same login; revoking an
+//     access token ends that alone. 200 means that it has been done on all nodes.
+//   - A refresh token that was used is not active, although its successors can be had
+//     again for a while. For revocation it is as good as any other.
+//   - sub is the realm and the username, for a username may be in several realms; jti is
+//     the session's id; roles, realm and authentication_type are Elasticsearch's.
+//   - The metadata names no authorization endpoint, for there is none. The OpenID alias
+//     has the same document: clients that look there find what they need, but this is no
+//     OpenID provider. Without the setting oauth2.issuer it is 404: a Host header is no
+//     source for what clients trust.
+//
+// Bodies of strangers: who authenticates in the body, or not at all, must be read before
+// it is known. Such a body has 16 KiB and five seconds, takes room only as it arrives,
+// and all of them together have a quarter of [Limits].HeldBytes, so that those who
+// authenticate in the header, and Elasticsearch's clients, always find room (oauth2_body.go).
+//
+// Forms are what a browser sends across origins without asking, and with a password that
+// it remembers. Nothing can be had that way: the answer is not shown to the other origin,
+// and revocation needs the token.
 //
 // # Departures from Elasticsearch
 //
@@ -52,10 +110,14 @@
 //     more is 413, which names the limit in bytes, or 400. YAML, CBOR and SMILE are 406.
 //   - A body ends with its object: anything after it is 400. A member given twice is
 //     400, as in Elasticsearch, but the text does not quote the body.
-//   - The _xpack paths are served without asking for compatibility with version 7, and
-//     without a Warning header.
-//   - Vendor media types of the versions 7, 8 and 9 are served alike.
-//   - filter_path, human, error_trace and format are accepted and change nothing.
+//   - The _xpack/security paths are served without asking for compatibility with version
+//     7, with the Warning that Elasticsearch 7 gave; the hash in it is "unknown". What is
+//     there only for clients of version 6 is in former.go.
+//   - Vendor media types of the versions 7, 8 and 9 are served alike; Accept and
+//     Content-Type need not have the same one.
+//   - Answers are JSON or YAML; format=cbor and format=smile are 406. filter_path has at
+//     most 64 paths. With error_trace, stack_trace is the exception and what caused it,
+//     without a trace of the code.
 //   - An unrecognized parameter or member is named, but no other is suggested.
 //   - A path that does not exist is 404 (Elasticsearch: 400, or an index).
 //   - Headers with several lines. Accept and Content-Type: 400 even if the lines are
@@ -82,9 +144,23 @@
 //     the whole [Config.RequestTimeout], or 401 at once to a dead token. Red is only
 //     seen by a request that was authenticated before the leader was lost, such as
 //     one that waits. To ask one node whether it can serve, use /readyz.
-//     There are no shards. Of the wait_for parameters only wait_for_status waits.
-//   - GET / and /_cluster/health need the privileges that Elasticsearch asks for;
+//     There are no shards: of the wait_for parameters only wait_for_status and
+//     wait_for_nodes wait.
+//   - The endpoints about the cluster need the privileges that Elasticsearch asks for;
 //     build_hash is Jeton's version.
+//   - /_nodes and /_cat/nodes list the members that answer within a second. Of their
+//     metrics only http and transport say something; addresses are as published, and
+//     bound_address is the same. In /_cat/nodes nothing is known about machines: those
+//     cells are empty. A key of s that does not exist is 400 (Elasticsearch: 500).
+//   - /_license is one of the type basic, which never ends and lacks nothing. /_xpack has
+//     the feature security and no other.
+//   - _has_privileges and _privileges go by the roles as they are stored. Names of indices
+//     are compared as patterns with * and ?, not as regular expressions; of application
+//     privileges no names are stored, so only patterns have one another. At most 4,096
+//     pairs of a name and a privilege are asked for at once.
+//   - The clear cache endpoints answer for the node that was asked. Nothing needs them: a
+//     change that was acknowledged is in force everywhere. That of realms empties this
+//     node's memory of verified passwords, all of it, whatever usernames says.
 //   - /livez and /readyz are not Elasticsearch's. /readyz is 503 with Retry-After when
 //     this node should get no requests.
 //

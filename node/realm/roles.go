@@ -17,13 +17,22 @@ var builtinRoles = [...]fsm.Role{
 		Name:    "superuser",
 		Cluster: []string{"all"},
 		RunAs:   []string{"*"},
-		Rest: []byte(`{"indices":[{"names":["*"],"privileges":["all"],"allow_restricted_indices":true}],` +
-			`"applications":[{"application":"*","privileges":["*"],"resources":["*"]}],"metadata":{"_reserved":true}}`),
+		Rest: []byte(`{"indices":[{"names":["*"],"privileges":["all"],"allow_restricted_indices":false},` +
+			`{"names":["*"],"privileges":["monitor","read","view_index_metadata","read_cross_cluster"],"allow_restricted_indices":true}],` +
+			`"applications":[{"application":"*","privileges":["*"],"resources":["*"]}],"metadata":{"_reserved":true},` +
+			`"remote_indices":[{"names":["*"],"privileges":["all"],"allow_restricted_indices":false,"clusters":["*"]},` +
+			`{"names":["*"],"privileges":["monitor","read","view_index_metadata","read_cross_cluster"],"allow_restricted_indices":true,"clusters":["*"]}],` +
+			`"remote_cluster":[{"privileges":["monitor_enrich","monitor_stats"],"clusters":["*"]}],` +
+			`"description":"Grants full access to cluster management and data indices."}`),
 	},
 	builtinRole("kibana_system",
-		"monitor", "manage_index_templates", "cluster:admin/xpack/monitoring/bulk", "manage_saml", "manage_token",
-		"manage_oidc", "manage_own_api_key", "grant_api_key", "delegate_pki",
-		"cluster:admin/xpack/security/privilege/builtin/get"),
+		"monitor", "manage_index_templates", "manage_inference", "cluster:admin/xpack/monitoring/bulk", "manage_saml", "manage_token",
+		"manage_oidc", "manage_enrich", "manage_pipeline", "manage_ilm", "monitor_connector", "manage_transform",
+		"cluster:admin/xpack/security/api_key/invalidate", "grant_api_key", "manage_own_api_key",
+		"cluster:admin/xpack/security/privilege/builtin/get", "delegate_pki", "cluster:admin/xpack/security/profile/get",
+		"cluster:admin/xpack/security/profile/activate", "cluster:admin/xpack/security/profile/suggest",
+		"cluster:admin/xpack/security/profile/has_privileges", "write_fleet_secrets", "manage_ml", "cluster:admin/analyze",
+		"cluster:admin/script/put", "cluster:admin/script/get", "monitor_text_structure", "cancel_task"),
 	builtinRole("logstash_system", "monitor", "cluster:admin/xpack/monitoring/bulk"),
 	builtinRole("beats_system", "monitor", "cluster:admin/xpack/monitoring/bulk"),
 	builtinRole("apm_system", "monitor", "cluster:admin/xpack/monitoring/bulk"),

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"net/http"
 	"strconv"
@@ -76,9 +75,9 @@ func (s *Server) appendIntrospection(dst []byte, i token.Introspection) []byte {
 	if i.RefreshToken {
 		dst = append(dst, `,"token_type":"refresh_token","exp":`...)
 	} else {
-		dst = append(dst, `,"jti":"`...)
-		dst = base64.RawURLEncoding.AppendEncode(dst, i.Pair[:])
-		dst = append(dst, `","token_type":"Bearer","exp":`...)
+		dst = append(dst, `,"jti":`...)
+		dst = appendString(dst, sessionID(i.Pair))
+		dst = append(dst, `,"token_type":"Bearer","exp":`...)
 	}
 	dst = strconv.AppendInt(dst, i.ExpiresAt.Unix(), 10)
 	dst = append(dst, `,"iat":`...)

@@ -37,6 +37,7 @@ func TestIssuer(t *testing.T) {
 		"https://example.org/../id":      "must end without a slash",
 		"https://example.org/%2e":        "must end without a slash",
 		"https://example.org/{id}":       "must end without a slash",
+		"https://example.org/_security":  "must end without a slash",
 		"HTTPS://example.org":            "must end without a slash",
 	} {
 		_, err := config.Load(write(t, complete), nil, map[string]string{"oauth2.issuer": bad})

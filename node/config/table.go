@@ -187,8 +187,9 @@ func oauth2Settings() []setting {
 	}
 }
 
-// issuerPaths leaves out what would have to be escaped, and empty segments.
-var issuerPaths = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$`)
+// issuerPaths leaves out what would have to be escaped, empty segments, and segments
+// that begin with an underscore, under which Elasticsearch's API is.
+var issuerPaths = regexp.MustCompile(`^(/[A-Za-z0-9~-][A-Za-z0-9._~-]*)*$`)
 
 // checkIssuer is RFC 8414, 2. The URL must do as it is, for clients compare it byte by
 // byte; without TLS it is good for trying things out only.
@@ -207,7 +208,7 @@ func checkIssuer(text string) error {
 	case strings.ContainsAny(text, "?#"):
 		return errors.New("must not have a query or a fragment")
 	case !issuerPaths.MatchString(strings.TrimPrefix(text, issuer.Scheme+"://"+issuer.Host)):
-		return errors.New("must end without a slash, and have only letters, digits and . _ ~ - in its path")
+		return errors.New("must end without a slash, and have only letters, digits and . _ ~ - in its path, whose parts begin with none of . _")
 	}
 	return nil
 }

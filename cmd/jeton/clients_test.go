@@ -33,8 +33,7 @@ const clientsPatience = 3 * time.Minute
 type realClient struct {
 	name    string
 	key     string   // short, for names of users and for JETON_CLIENTS
-	script  string   // in scripts/clients/js, or else
-	test    string   // in scripts/clients/go
+	program string   // of scripts/clients: a .mjs in js, a .sh, or a test in go
 	stories []string // all that must be told
 }
 
@@ -60,22 +59,24 @@ func realClients() []realClient {
 		"issue", "use", "refresh", "repeated refresh", "client credentials", "scope", "revoke access token",
 		"revoke refresh token", "wrong password", "wrong secret", "expired", "nodes lost",
 	}
-	introspecting := append(slices.Clone(oauth), "introspect")
+	introspecting := slices.Concat(oauth, []string{"introspect"})
+	documented := []string{"as documented"} // in docs/oauth-clients.md
 	return []realClient{
-		{"@elastic/elasticsearch 6", "js6", "elasticsearch-6.mjs", "", elasticsearch},
-		{"@elastic/elasticsearch 7.13", "js7.13", "elasticsearch-7.13.mjs", "", elasticsearch},
-		{"@elastic/elasticsearch 7.17", "js7.17", "elasticsearch-7.17.mjs", "", elasticsearch},
-		{"@elastic/elasticsearch 8", "js8", "elasticsearch-8.mjs", "", elasticsearch},
-		{"@elastic/elasticsearch 9", "js9", "elasticsearch-9.mjs", "", elasticsearch},
-		{"go-elasticsearch 7", "go7", "", "TestGoElasticsearch7", elasticsearch},
-		{"go-elasticsearch 8", "go8", "", "TestGoElasticsearch8", elasticsearch},
-		{"go-elasticsearch 8, typed", "go8typed", "", "TestGoElasticsearch8Typed", elasticsearch},
-		{"go-elasticsearch 9", "go9", "", "TestGoElasticsearch9", elasticsearch},
-		{"go-elasticsearch 9, typed", "go9typed", "", "TestGoElasticsearch9Typed", elasticsearch},
-		{"golang.org/x/oauth2", "x-oauth2", "", "TestOAuth2", introspecting},
-		{"openid-client", "openid-client", "openid-client.mjs", "", introspecting},
-		{"oauth4webapi", "oauth4webapi", "oauth4webapi.mjs", "", introspecting},
-		{"simple-oauth2", "simple-oauth2", "simple-oauth2.mjs", "", oauth},
+		{"@elastic/elasticsearch 6", "js6", "elasticsearch-6.mjs", elasticsearch},
+		{"@elastic/elasticsearch 7.13", "js7.13", "elasticsearch-7.13.mjs", elasticsearch},
+		{"@elastic/elasticsearch 7.17", "js7.17", "elasticsearch-7.17.mjs", elasticsearch},
+		{"@elastic/elasticsearch 8", "js8", "elasticsearch-8.mjs", elasticsearch},
+		{"@elastic/elasticsearch 9", "js9", "elasticsearch-9.mjs", elasticsearch},
+		{"go-elasticsearch 7", "go7", "TestGoElasticsearch7", elasticsearch},
+		{"go-elasticsearch 8", "go8", "TestGoElasticsearch8", elasticsearch},
+		{"go-elasticsearch 8, typed", "go8typed", "TestGoElasticsearch8Typed", elasticsearch},
+		{"go-elasticsearch 9", "go9", "TestGoElasticsearch9", elasticsearch},
+		{"go-elasticsearch 9, typed", "go9typed", "TestGoElasticsearch9Typed", elasticsearch},
+		{"golang.org/x/oauth2", "x-oauth2", "TestOAuth2", slices.Concat(introspecting, documented)},
+		{"curl", "curl", "curl.sh", introspecting},
+		{"openid-client", "openid-client", "openid-client.mjs", slices.Concat(introspecting, documented)},
+		{"oauth4webapi", "oauth4webapi", "oauth4webapi.mjs", slices.Concat(introspecting, documented)},
+		{"simple-oauth2", "simple-oauth2", "simple-oauth2.mjs", slices.Concat(oauth, documented)},
 	}
 }
 
@@ -136,8 +137,28 @@ func TestClients(t *testing.T) {
 	tellVerdicts(t, verdicts)
 }
 
-// clientPrograms is what runs the clients.
-type clientPrograms struct{ scripts, tests, test string }
+// clientPrograms is where the clients' programs are.
+type clientPrograms struct {
+	folder string // scripts/clients
+	test   string // the compiled tests
+}
+
+func (p clientPrograms) js() string    { return filepath.Join(p.folder, "js") }
+func (p clientPrograms) tests() string { return filepath.Join(p.folder, "go") }
+
+func (p clientPrograms) command(ctx context.Context, program string) (cmd *exec.Cmd) {
+	switch filepath.Ext(program) {
+	case ".mjs":
+		cmd = exec.CommandContext(ctx, "node", "--test-reporter=spec", program)
+		cmd.Dir = p.js()
+	case ".sh":
+		cmd = exec.CommandContext(ctx, filepath.Join(p.folder, program))
+	default:
+		cmd = exec.CommandContext(ctx, p.test, "-test.v", "-test.run=^"+program+"$")
+		cmd.Dir = p.tests()
+	}
+	return cmd
+}
 
 // prepareClients installs and compiles the clients.
 func prepareClients(ctx context.Context, temporary string, chosen []realClient) (p clientPrograms, err error) {
@@ -145,26 +166,26 @@ func prepareClients(ctx context.Context, temporary string, chosen []realClient) 
 	if err != nil {
 		return p, err
 	}
-	p = clientPrograms{filepath.Join(root, "js"), filepath.Join(root, "go"), filepath.Join(temporary, "clients.test")}
+	p = clientPrograms{root, filepath.Join(temporary, "clients.test")}
 	var both errgroup.Group
 	both.Go(func() error { return p.install(ctx) })
-	if slices.ContainsFunc(chosen, func(c realClient) bool { return c.test != "" }) {
-		both.Go(func() error { return command(ctx, p.tests, "go", "test", "-c", "-vet=off", "-o", p.test, ".") })
+	if slices.ContainsFunc(chosen, func(c realClient) bool { return strings.HasPrefix(c.program, "Test") }) {
+		both.Go(func() error { return command(ctx, p.tests(), "go", "test", "-c", "-vet=off", "-o", p.test, ".") })
 	}
 	return p, both.Wait()
 }
 
 // install does what npm ci does, unless that has been done for the same lock file.
 func (p clientPrograms) install(ctx context.Context) error {
-	installed := filepath.Join(p.scripts, "node_modules", ".installed")
-	lock, err := os.ReadFile(filepath.Join(p.scripts, "package-lock.json"))
+	installed := filepath.Join(p.js(), "node_modules", ".installed")
+	lock, err := os.ReadFile(filepath.Join(p.js(), "package-lock.json"))
 	if err != nil {
 		return err
 	}
 	if was, err := os.ReadFile(installed); err == nil && bytes.Equal(was, lock) {
 		return nil
 	}
-	if err := command(ctx, p.scripts, "npm", "ci", "--no-audit", "--no-fund"); err != nil {
+	if err := command(ctx, p.js(), "npm", "ci", "--no-audit", "--no-fund"); err != nil {
 		return err
 	}
 	return os.WriteFile(installed, lock, 0o600)
@@ -183,12 +204,7 @@ func command(ctx context.Context, dir, name string, args ...string) error {
 func runClient(ctx context.Context, b *balancer, programs clientPrograms, client realClient) clientVerdict {
 	ctx, cancel := context.WithTimeout(ctx, clientsPatience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "--test-reporter=spec", client.script)
-	cmd.Dir = programs.scripts
-	if client.test != "" {
-		cmd = exec.CommandContext(ctx, programs.test, "-test.v", "-test.run=^"+client.test+"$")
-		cmd.Dir = programs.tests
-	}
+	cmd := programs.command(ctx, client.program)
 	results := filepath.Join(b.folder, client.key+".results")
 	cmd.Env = append(withoutJetonVariables(os.Environ()), b.environment(client, results)...)
 	began := time.Now()
@@ -196,7 +212,7 @@ func runClient(ctx context.Context, b *balancer, programs clientPrograms, client
 	if err != nil {
 		out = fmt.Appendf(out, "%s: %v", cmd, err)
 	}
-	v := clientVerdict{Client: client.name, Seconds: time.Since(began).Seconds(), output: string(out)}
+	v := clientVerdict{Client: client.name, Seconds: time.Since(began).Seconds(), output: string(out), Passed: []string{}, Failed: []string{}, Missing: []string{}}
 	err = errors.Join(err, v.read(results))
 	for _, story := range client.stories {
 		if !slices.Contains(v.Passed, story) && !slices.Contains(v.Failed, story) {

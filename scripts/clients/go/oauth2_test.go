@@ -44,6 +44,7 @@ func TestOAuth2(t *testing.T) {
 		{"wrong secret", s.wrongSecret},
 		{"expired", s.expired},
 		{"nodes lost", s.losesNodes},
+		{"as documented", s.asDocumented},
 	} {
 		story(t, xoauth2, tell.name, tell.tell)
 	}
@@ -290,4 +291,32 @@ func (s oauthScene) losesNodes(t *testing.T) {
 		s.revoke(t, successor.RefreshToken)
 		s.refused(t, successor)
 	}
+}
+
+func (s oauthScene) asDocumented(t *testing.T) {
+	issuer, clientID, clientSecret := s.repeatingURL, s.app.username, s.app.password
+	username, password, ctx := s.user.username, s.user.password, s.context(t)
+
+	config := &oauth2.Config{
+		ClientID: clientID, ClientSecret: clientSecret,
+		Endpoint: oauth2.Endpoint{TokenURL: issuer + "/oauth2/token", AuthStyle: oauth2.AuthStyleInHeader},
+	}
+	token, err := config.PasswordCredentialsToken(ctx, username, password)
+	must(t, err)
+	client := config.Client(ctx, token) // refreshes by itself
+	res, err := client.Get(issuer + "/_cluster/health")
+
+	must(t, err)
+	must(t, res.Body.Close())
+	equal(t, res.StatusCode, http.StatusOK)
+
+	machine := &clientcredentials.Config{
+		ClientID: clientID, ClientSecret: clientSecret,
+		TokenURL: issuer + "/oauth2/token", AuthStyle: oauth2.AuthStyleInHeader,
+	}
+	res, err = machine.Client(ctx).Get(issuer + "/_security/_authenticate")
+
+	must(t, err)
+	must(t, res.Body.Close())
+	equal(t, res.StatusCode, http.StatusOK)
 }

@@ -1,6 +1,6 @@
 // oauth4webapi: each step is the caller's; the endpoints come from RFC 8414's metadata.
 import * as oauth from 'oauth4webapi'
-import { versionOf } from './environment.mjs'
+import { app, repeatingUrl, user, versionOf } from './environment.mjs'
 import { introspectionStories, oauthStories } from './oauth.mjs'
 
 async function connect (url, { id, secret }) {
@@ -39,4 +39,22 @@ function refused (error) {
   throw error
 }
 
-introspectionStories(oauthStories(versionOf('oauth4webapi'), { connect, refused }))
+const stories = oauthStories(versionOf('oauth4webapi'), { connect, refused })
+introspectionStories(stories)
+
+stories.tell('as documented', async () => {
+  const [issuer, clientId, clientSecret, { username, password }] = [new URL(repeatingUrl), app.username, app.password, user]
+
+  const found = await oauth.discoveryRequest(issuer, { algorithm: 'oauth2' })
+  const server = await oauth.processDiscoveryResponse(issuer, found)
+  const client = { client_id: clientId }
+  const authentication = oauth.ClientSecretBasic(clientSecret)
+  const answer = await oauth.genericTokenEndpointRequest(server, client, authentication, 'password', { username, password })
+  const pair = await oauth.processGenericTokenEndpointResponse(server, client, answer)
+  const again = await oauth.refreshTokenGrantRequest(server, client, authentication, pair.refresh_token)
+  const successor = await oauth.processRefreshTokenResponse(server, client, again)
+  const bye = await oauth.revocationRequest(server, client, authentication, successor.refresh_token)
+  await oauth.processRevocationResponse(bye)
+
+  await stories.notAccepted(successor.access_token)
+})

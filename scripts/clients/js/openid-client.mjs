@@ -1,6 +1,7 @@
 // openid-client: finds the endpoints by itself, below the issuer's URL.
+import assert from 'node:assert/strict'
 import * as client from 'openid-client'
-import { versionOf } from './environment.mjs'
+import { app, repeatingUrl, user, versionOf } from './environment.mjs'
 import { introspectionStories, oauthStories } from './oauth.mjs'
 
 async function connect (issuer, { id, secret }) {
@@ -21,4 +22,20 @@ function refused (error) {
   throw error
 }
 
-introspectionStories(oauthStories(versionOf('openid-client'), { connect, refused }))
+const stories = oauthStories(versionOf('openid-client'), { connect, refused })
+introspectionStories(stories)
+
+stories.tell('as documented', async () => {
+  const [issuer, clientId, clientSecret, { username, password }] = [repeatingUrl, app.username, app.password, user]
+
+  const config = await client.discovery(new URL(issuer), clientId, clientSecret)
+  const pair = await client.genericGrantRequest(config, 'password', { username, password })
+  const health = new URL('/_cluster/health', issuer)
+  await client.fetchProtectedResource(config, pair.access_token, health, 'GET')
+  const successor = await client.refreshTokenGrant(config, pair.refresh_token)
+  const told = await client.tokenIntrospection(config, successor.access_token)
+  await client.tokenRevocation(config, successor.refresh_token) // logged out
+
+  await stories.notAccepted(successor.access_token)
+  assert.equal(told.username, username)
+})

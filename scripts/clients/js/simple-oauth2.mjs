@@ -1,6 +1,6 @@
 // simple-oauth2: told the endpoints, and keeps a pair as an AccessToken.
 import { ClientCredentials, ResourceOwnerPassword } from 'simple-oauth2'
-import { versionOf } from './environment.mjs'
+import { app, repeatingUrl, user, versionOf } from './environment.mjs'
 import { oauthStories } from './oauth.mjs'
 
 async function connect (url, client) {
@@ -20,4 +20,18 @@ function refused (error) {
   return { status: error.output.statusCode, code: error.data.payload.error }
 }
 
-oauthStories(versionOf('simple-oauth2'), { connect, refused })
+const stories = oauthStories(versionOf('simple-oauth2'), { connect, refused })
+
+stories.tell('as documented', async () => {
+  const [issuer, clientId, clientSecret, { username, password }] = [repeatingUrl, app.username, app.password, user]
+
+  const client = new ResourceOwnerPassword({
+    client: { id: clientId, secret: clientSecret },
+    auth: { tokenHost: issuer, tokenPath: '/oauth2/token', revokePath: '/oauth2/revoke' }
+  })
+  let pair = await client.getToken({ username, password })
+  if (pair.expired(60)) pair = await pair.refresh() // a minute before it expires
+  await pair.revoke('refresh_token') // logged out
+
+  await stories.notAccepted(pair.token.access_token)
+})

@@ -2,6 +2,7 @@ package realm
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -68,27 +69,26 @@ func sortedOnce(list []string) []string {
 	return slices.Compact(list)
 }
 
-// grantsOf reads the members of a role that Jeton stores as they came. What is not as
-// Elasticsearch would have it grants nothing.
+// indexEntry is an entry of a role's indices as a client sends it.
+type indexEntry struct {
+	Names         texts           `json:"names"`
+	Privileges    texts           `json:"privileges"`
+	Restricted    bool            `json:"allow_restricted_indices"`
+	FieldSecurity json.RawMessage `json:"field_security"`
+	Query         json.RawMessage `json:"query"`
+}
+
+// grantsOf reads the members of a role that Jeton stores as they came. They were found
+// in order by [grantsProblem].
 func grantsOf(rest []byte) (indices []IndexGrant, applications []ApplicationGrant) {
 	var members struct {
-		Indices      []json.RawMessage `json:"indices"`
-		Applications []json.RawMessage `json:"applications"`
+		Indices      []indexEntry       `json:"indices"`
+		Applications []ApplicationGrant `json:"applications"`
 	}
 	if len(rest) == 0 || json.Unmarshal(rest, &members) != nil {
 		return nil, nil
 	}
-	for _, raw := range members.Indices {
-		var entry struct {
-			Names         texts           `json:"names"`
-			Privileges    texts           `json:"privileges"`
-			Restricted    bool            `json:"allow_restricted_indices"`
-			FieldSecurity json.RawMessage `json:"field_security"`
-			Query         json.RawMessage `json:"query"`
-		}
-		if json.Unmarshal(raw, &entry) != nil {
-			continue
-		}
+	for _, entry := range members.Indices {
 		grant := IndexGrant{Names: entry.Names, Privileges: entry.Privileges, Restricted: entry.Restricted}
 		if string(entry.FieldSecurity) != "null" {
 			grant.FieldSecurity = entry.FieldSecurity
@@ -98,13 +98,36 @@ func grantsOf(rest []byte) (indices []IndexGrant, applications []ApplicationGran
 		}
 		indices = append(indices, grant)
 	}
-	for _, raw := range members.Applications {
-		var entry ApplicationGrant
-		if json.Unmarshal(raw, &entry) == nil {
-			applications = append(applications, entry)
+	return indices, members.Applications
+}
+
+// grantsProblem tells what is wrong with a role's indices and applications.
+func grantsProblem(name fsm.RoleName, members map[string]json.RawMessage) string {
+	var indices []indexEntry
+	if raw, ok := members["indices"]; ok && json.Unmarshal(raw, &indices) != nil {
+		return fmt.Sprintf("failed to parse indices privileges for role [%s]", name)
+	}
+	for _, entry := range indices {
+		switch {
+		case len(entry.Names) == 0:
+			return fmt.Sprintf("failed to parse indices privileges for role [%s]. missing required [names] field", name)
+		case entry.Privileges == nil:
+			return fmt.Sprintf("failed to parse indices privileges for role [%s]. missing required [privileges] field", name)
+		}
+		if err := CheckPrivileges(nil, entry.Privileges); err != nil {
+			return err.Error()
 		}
 	}
-	return indices, applications
+	var applications []ApplicationGrant
+	if raw, ok := members["applications"]; ok && json.Unmarshal(raw, &applications) != nil {
+		return fmt.Sprintf("failed to parse application privileges for role [%s]", name)
+	}
+	for _, entry := range applications {
+		if entry.Application == "" || len(entry.Privileges) == 0 || len(entry.Resources) == 0 {
+			return "application privileges must have an application, and at least one privilege and one resource"
+		}
+	}
+	return ""
 }
 
 // texts is an array of strings, or one string.

@@ -20,8 +20,8 @@ func TestGrants(t *testing.T) {
 	s.roles["a"] = fsm.Role{
 		Name: "a", Cluster: []string{"Monitor", "manage_token"}, RunAs: []string{"joe", "j*"},
 		Rest: []byte(`{"indices":[{"names":["logs-*","x"],"privileges":["read"]},{"names":"y","privileges":["write","indices:monitor/stats"],` +
-			`"allow_restricted_indices":true,"field_security":{"grant":["f"]},"query":{"match_all":{}}},7],` +
-			`"applications":[{"application":"app","privileges":["read*","data:x"],"resources":["r/*"]},{"application":1}]}`),
+			`"allow_restricted_indices":true,"field_security":{"grant":["f"]},"query":{"match_all":{}}}],` +
+			`"applications":[{"application":"app","privileges":["read*","data:x"],"resources":["r/*"]}]}`),
 	}
 	s.roles["b"] = fsm.Role{Name: "b", Cluster: []string{"monitor"}, RunAs: []string{"joe"}, Rest: []byte(`{"indices":"no"}`)}
 	got := realm.NewRoles(s, s).Grants(&fsm.Identity{Roles: []fsm.RoleName{"a", "b", "gone"}})
@@ -152,5 +152,30 @@ func TestCheckPrivileges(t *testing.T) {
 		if _, ok := errors.AsType[*realm.ArgumentError](err); !ok || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
+	}
+}
+
+func TestPutRoleChecksWhatItGrants(t *testing.T) {
+	t.Parallel()
+	s := newState()
+	roles := realm.NewRoles(s, s)
+	for rest, want := range map[string]string{
+		`{"indices":{}}`:                                 "failed to parse indices privileges for role [r]",
+		`{"indices":[1]}`:                                "failed to parse indices privileges for role [r]",
+		`{"indices":[{"names":[1]}]}`:                    "failed to parse indices privileges for role [r]",
+		`{"indices":[{"names":[]}]}`:                     "failed to parse indices privileges for role [r]. missing required [names] field",
+		`{"indices":[{"names":["a"]}]}`:                  "failed to parse indices privileges for role [r]. missing required [privileges] field",
+		`{"applications":7}`:                             "failed to parse application privileges for role [r]",
+		`{"applications":[{}]}`:                          "application privileges must have an application, and at least one privilege and one resource",
+		`{"indices":[{"names":"a","privileges":["x"]}]}`: "unknown index privilege [x]. a privilege must be either one of the predefined fixed indices privileges",
+	} {
+		_, err := roles.Put(t.Context(), fsm.Guard{}, fsm.Role{Name: "r", Rest: []byte(rest)})
+		if err == nil || !strings.HasPrefix(err.Error(), "Validation Failed: 1: "+want) {
+			t.Errorf("%s: %v, want %s", rest, err, want)
+		}
+	}
+	good := `{"indices":[{"names":"a","privileges":["read","indices:data/write/x"]}],"applications":[{"application":"a","privileges":["p"],"resources":["*"]}]}`
+	if _, err := roles.Put(t.Context(), fsm.Guard{}, fsm.Role{Name: "r", Rest: []byte(good)}); err != nil {
+		t.Error(err)
 	}
 }

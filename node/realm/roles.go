@@ -175,6 +175,7 @@ func checkRole(role fsm.Role) (fsm.Role, error) {
 	if hasReservedKey(metadata) {
 		problems = append(problems, "role descriptor metadata keys may not start with [_]")
 	}
+	problems = appendProblem(problems, grantsProblem(role.Name, members))
 	role.Rest = rest
 	return role, invalidAction(problems...)
 }

@@ -1,0 +1,54 @@
+package httpapi_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"jeton/httpapi"
+	"jeton/httpapi/apitest"
+)
+
+func description(tb testing.TB) *apitest.API {
+	tb.Helper()
+	api, err := apitest.Load("../docs/openapi.yaml")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return api
+}
+
+// What is served is described in docs/openapi.yaml, and what is described is served.
+// Whether the answers are as described is told by TestE2EOpenAPI.
+func TestWhatIsServedIsDescribed(t *testing.T) {
+	s, err := httpapi.New(config(&world{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type facts struct {
+		Open, Body bool
+		Query      []string
+	}
+	served, described := map[string]facts{}, map[string]facts{}
+	for _, route := range s.EveryRoute() {
+		if route.Method == "*" { // every method, and every parameter
+			served[route.Method+" "+route.Path] = facts{Query: []string{}}
+			continue
+		}
+		served[route.Method+" "+route.Path] = facts{route.Open, route.Body, sorted(route.Params)}
+	}
+	for _, o := range description(t).Operations {
+		if strings.HasPrefix(o.Path, "/_forward_auth") {
+			described["* "+strings.Replace(o.Path, "{original}", "{original:.*}", 1)] = facts{Query: []string{}}
+			continue
+		}
+		described[o.String()] = facts{o.Open, len(o.Bodies) > 0, sorted(o.Query)}
+	}
+	if diff := cmp.Diff(described, served); diff != "" {
+		t.Errorf("docs/openapi.yaml and the routes differ (-described +served):\n%s", diff)
+	}
+}
+
+func sorted(list []string) []string { return append([]string{}, slices.Sorted(slices.Values(list))...) }

@@ -133,11 +133,11 @@
 //   - The refresh parameter is checked and has no meaning: a write that was
 //     acknowledged is visible everywhere.
 //   - with_profile_uid is accepted; there are no profiles.
-//   - Nobody may act for another user: a request with es-security-runas-user is 403,
-//     in Elasticsearch's words for a caller without the right, whatever the roles say
-//     (401, as there, if the header is empty), and before its body is looked at.
-//   - Of a role only cluster means something; the other members, run_as among them,
-//     are stored and returned as they came.
+//   - es-security-runas-user is Elasticsearch's, but a narrowed token acts as nobody, and
+//     it is not told whether there is no such user, a disabled one, or no right.
+//   - Of a role only cluster and run_as decide about requests. The other members are
+//     stored and returned as they came; indices and applications are checked, for
+//     _has_privileges to answer from them.
 //   - /_cluster/health: green if all members answer, yellow if not all do, red
 //     without a leader. But its caller is authenticated like any other, by a confirmed
 //     read, and that takes a leader and a quorum: without them the answer is 503 after

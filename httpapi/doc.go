@@ -28,7 +28,8 @@
 // Elasticsearch's clients repeat a 503 and do not repeat a 429. The same is answered,
 // at once, when the bodies of all requests would exceed [Limits].HeldBytes. When too many
 // passwords wait to be hashed the answer is 429 with Retry-After: repeating at once
-// would make it worse. Repeating any request is safe. An outage is a
+// would make it worse. Who floods that queue crowds out the requests of its own network,
+// and then those with the same user names, before others. Repeating any request is safe. An outage is a
 // security_exception with Elasticsearch's own reason ("unable to perform requested
 // action"), overload an es_rejected_execution_exception.
 //

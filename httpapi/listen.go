@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"fmt"
 	"log"
 	"net"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"jeton/node/realm"
 )
 
 // Limits of a connection, before anything is known about who opened it.
@@ -50,6 +53,9 @@ func HTTPServer(handler http.Handler, requestTimeout time.Duration, errorLog *lo
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          errorLog,
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, realm.Source{}, realm.Source(networkOf(conn.RemoteAddr())))
+		},
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: maxStreams,
 			// What net/http holds while the caller is being authenticated; 1 MiB unless set.

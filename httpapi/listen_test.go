@@ -7,11 +7,13 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"jeton/httpapi"
+	"jeton/node/realm"
 )
 
 // connection is one end of nothing.
@@ -141,6 +143,20 @@ func TestConnectionsOfAll(t *testing.T) {
 	}
 	if n, _, _ := count(-1, one); n != all {
 		t.Errorf("one address without a limit of its own has %d of %d", n, all)
+	}
+}
+
+// The queue in front of password hashing is fair by it.
+func TestHTTPServerSaysWhereARequestComesFrom(t *testing.T) {
+	server := httpapi.HTTPServer(http.NotFoundHandler(), 0, nil)
+	for from, want := range map[string]string{
+		"192.0.2.1:1":              "192.0.2.1/32",
+		"[2001:db8:0:1:2:3:4:5]:1": "2001:db8:0:1::/64",
+	} {
+		ctx := server.ConnContext(t.Context(), &connection{from: from})
+		if got, _ := ctx.Value(realm.Source{}).(realm.Source); netip.Prefix(got).String() != want {
+			t.Errorf("%s: got %v, want %s", from, netip.Prefix(got), want)
+		}
 	}
 }
 

@@ -25,6 +25,9 @@ const (
 	collectBatch = 4096
 	// filesInterval is how often the files of certificates and users are looked at.
 	filesInterval = 5 * time.Second
+	// forgetInterval is how often verified passwords are looked through for those whose
+	// time is over.
+	forgetInterval = time.Minute
 	// expiryWarning is how long before its end a certificate is complained about.
 	expiryWarning = 30 * 24 * time.Hour
 )
@@ -59,6 +62,10 @@ func (n *Node) startChores(ctx context.Context) {
 	n.every(ctx, surveyInterval, "compare clocks", n.compareClocks)
 	n.every(ctx, filesInterval, "reload certificates", func(context.Context) error { return n.ReloadCertificates() })
 	n.every(ctx, filesInterval, "reload the file realm", n.reloadFileRealm)
+	n.every(ctx, forgetInterval, "forget verified passwords", func(context.Context) error {
+		n.realms.ForgetExpired()
+		return nil
+	})
 }
 
 // keepInitializing lasts until the cluster is initialized.

@@ -3,8 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-
-	"jeton/node/realm"
 )
 
 // problem is what is wrong with one setting.
@@ -153,7 +151,7 @@ func (c *Config) passwordProblems() []problem {
 	if c.BootstrapPassword.IsZero() || !hashingAlgorithms.MatchString(c.PasswordHashing) {
 		return nil
 	}
-	if err := realm.CheckPassword(c.BootstrapPassword, c.PasswordHashing); err != nil {
+	if err := c.BootstrapPassword.CheckAsPassword(c.PasswordHashing); err != nil {
 		return []problem{{"bootstrap.password", fmt.Errorf("(or what bootstrap.password_file holds) %w", err)}}
 	}
 	return nil

@@ -63,6 +63,10 @@ func (c *Chain) Reload() (changed bool, err error) {
 // once more. Nothing that was true becomes wrong by remembering it.
 func (c *Chain) Forget() { c.verdicts.forget() }
 
+// ForgetExpired lets go of verified passwords whose time is over. It is for the caller
+// to call it every minute or so: a login does it too, but perhaps nobody comes.
+func (c *Chain) ForgetExpired() { c.verdicts.expire() }
+
 // Authenticate verifies a password. The first realm in which the user name and the
 // password match decides; a reserved name is looked up in the reserved realm only.
 //

@@ -43,9 +43,9 @@ func write(tb testing.TB, path, content string) {
 func countHashes(chain *realm.Chain) *atomic.Int32 {
 	var n atomic.Int32
 	chain.WrapMatcher(func(inner realm.Matcher) realm.Matcher {
-		return func(ctx context.Context, encoded string, password realm.Secret) (bool, error) {
+		return func(ctx context.Context, name fsm.Username, encoded string, password realm.Secret) (bool, error) {
 			n.Add(1)
-			return inner(ctx, encoded, password)
+			return inner(ctx, name, encoded, password)
 		}
 	})
 	return &n

@@ -30,5 +30,9 @@
 // user is refused from the record, not from the cache. So no entry can ever say
 // yes for a password that is not the current one, and nothing has to be emptied.
 //
-// An unknown user costs the same hash as a known one.
+// The queue is fair: by where a request comes from ([Source]) and then by user
+// name, each of which can only crowd out itself. A flood of ever new names through one
+// load balancer is told from a rush of users by nothing, so then all wait their turn.
+//
+// An unknown user costs the same hash as a known one, and is sent away like one.
 package realm

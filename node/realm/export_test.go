@@ -14,7 +14,7 @@ const (
 )
 
 // Matcher is what does the work of checking a password.
-type Matcher = func(ctx context.Context, encoded string, password Secret) (bool, error)
+type Matcher = matchFunc
 
 // WrapMatcher puts something around the hashing that a chain does.
 func (c *Chain) WrapMatcher(wrap func(Matcher) Matcher) {
@@ -23,7 +23,11 @@ func (c *Chain) WrapMatcher(wrap func(Matcher) Matcher) {
 
 // Remembered counts the verdicts that a chain holds.
 func (c *Chain) Remembered() (right, wrong int) {
-	return len(c.verdicts.right.expiry), len(c.verdicts.wrong.expiry)
+	right, wrong = len(c.verdicts.right.expiry), len(c.verdicts.wrong.expiry)
+	if right != len(c.verdicts.right.order) || wrong != len(c.verdicts.wrong.order) {
+		panic("a memory and its order differ")
+	}
+	return right, wrong
 }
 
 // MatchesName matches a pattern of user names.
@@ -31,18 +35,29 @@ func MatchesName(pattern, name string) bool { return matchesName(pattern, name) 
 
 // NewBoundedHasher is a hasher with a given number of workers and places to wait.
 func NewBoundedHasher(workers, waiting int) *Hasher {
-	return &Hasher{
-		algorithm:  algorithm{scheme: schemeBcrypt, cost: minBcryptCost},
-		workers:    make(chan struct{}, workers),
-		maxWaiting: int64(waiting),
+	a := algorithm{scheme: schemeBcrypt, cost: minBcryptCost}
+	dummy, err := dummyVerifier(a, rand.Reader)
+	if err != nil {
+		panic(err)
 	}
+	return &Hasher{algorithm: a, dummy: dummy, queue: newQueue(workers, waiting)}
 }
 
 // Acquire and Release take and free a worker; NewVerifier and Matches use one.
-func (h *Hasher) Acquire(ctx context.Context) error { return h.acquire(ctx) }
+func (h *Hasher) Acquire(ctx context.Context, name fsm.Username) error {
+	return h.queue.acquire(ctx, h.queue.laneOf(name))
+}
+
+// AcquireForNewPassword takes a worker like who sets a password.
+func (h *Hasher) AcquireForNewPassword(ctx context.Context) error {
+	return h.queue.acquire(ctx, newPasswords)
+}
+
+// Lane tells which names share one.
+func (h *Hasher) Lane(name fsm.Username) uint64 { return h.queue.laneOf(name) }
 
 // Release frees a worker.
-func (h *Hasher) Release() { h.release() }
+func (h *Hasher) Release() { h.queue.release() }
 
 // NewVerifier hashes a password.
 func (h *Hasher) NewVerifier(ctx context.Context, password Secret) (string, error) {
@@ -51,7 +66,7 @@ func (h *Hasher) NewVerifier(ctx context.Context, password Secret) (string, erro
 
 // Matches checks a password.
 func (h *Hasher) Matches(ctx context.Context, encoded string, password Secret) (bool, error) {
-	return h.matches(ctx, encoded, password)
+	return h.matches(ctx, "", encoded, password)
 }
 
 // VerifierAlgorithm names the algorithm of a verifier.

@@ -5,7 +5,8 @@ import (
 	"crypto/rand"
 	"fmt"
 	"runtime"
-	"sync/atomic"
+
+	"jeton/fsm"
 )
 
 // maxWaitingPerWorker bounds the queue in front of each worker: at bcrypt's default
@@ -13,13 +14,11 @@ import (
 const maxWaitingPerWorker = 64
 
 // Hasher does the slow work on passwords: not more at a time than the machine can
-// bear, with a bounded queue. Its methods are safe for concurrent use.
+// bear, with a bounded and fair queue. Its methods are safe for concurrent use.
 type Hasher struct {
-	algorithm  algorithm
-	dummy      string        // what an unknown user's password is checked against
-	workers    chan struct{} // holds one token for each running hash
-	waiting    atomic.Int64
-	maxWaiting int64
+	algorithm algorithm
+	dummy     string // what an unknown user's password is checked against
+	queue     *queue
 }
 
 // NewHasher makes new verifiers with the given algorithm, one of Elasticsearch's
@@ -39,32 +38,31 @@ func NewHasher(algorithmName string) (*Hasher, error) {
 	}
 	workers := max(1, runtime.GOMAXPROCS(0)-1)
 	return &Hasher{
-		algorithm:  a,
-		dummy:      dummy,
-		workers:    make(chan struct{}, workers),
-		maxWaiting: int64(workers) * maxWaitingPerWorker,
+		algorithm: a,
+		dummy:     dummy,
+		queue:     newQueue(workers, workers*maxWaitingPerWorker),
 	}, nil
 }
 
 // newVerifier hashes a new password, whose length the caller has checked.
 func (h *Hasher) newVerifier(ctx context.Context, password Secret) (string, error) {
-	if err := h.acquire(ctx); err != nil {
+	if err := h.queue.acquire(ctx, newPasswords); err != nil {
 		return "", err
 	}
-	defer h.release()
+	defer h.queue.release()
 	return makeVerifier(h.algorithm, password, rand.Reader)
 }
 
-// matches checks a password against a verifier.
-func (h *Hasher) matches(ctx context.Context, encoded string, password Secret) (bool, error) {
+// matches checks a password that was presented for a user name against a verifier.
+func (h *Hasher) matches(ctx context.Context, name fsm.Username, encoded string, password Secret) (bool, error) {
 	v, err := parseVerifier(encoded)
 	if err != nil {
 		return false, err
 	}
-	if err := h.acquire(ctx); err != nil {
+	if err := h.queue.acquire(ctx, h.queue.laneOf(name)); err != nil {
 		return false, err
 	}
-	defer h.release()
+	defer h.queue.release()
 	return v.matches(password)
 }
 
@@ -77,23 +75,3 @@ func (h *Hasher) accept(encoded string) error {
 	}
 	return nil
 }
-
-func (h *Hasher) acquire(ctx context.Context) error {
-	select {
-	case h.workers <- struct{}{}:
-		return nil
-	default:
-	}
-	defer h.waiting.Add(-1)
-	if h.waiting.Add(1) > h.maxWaiting {
-		return ErrBusy
-	}
-	select {
-	case h.workers <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("wait for a password to be hashed: %w", context.Cause(ctx))
-	}
-}
-
-func (h *Hasher) release() { <-h.workers }

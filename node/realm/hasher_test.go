@@ -16,7 +16,7 @@ func TestHasherBoundsWorkAndQueue(t *testing.T) {
 		var got atomic.Int32
 		for range 5 { // two work, three wait
 			go func() {
-				if err := hasher.Acquire(t.Context()); err != nil {
+				if err := hasher.Acquire(t.Context(), "joe"); err != nil {
 					t.Error(err)
 				}
 				got.Add(1)
@@ -26,7 +26,7 @@ func TestHasherBoundsWorkAndQueue(t *testing.T) {
 		if n := got.Load(); n != 2 {
 			t.Fatalf("%d hashes at a time, want 2", n)
 		}
-		if err := hasher.Acquire(t.Context()); !errors.Is(err, realm.ErrBusy) {
+		if err := hasher.Acquire(t.Context(), "joe"); !errors.Is(err, realm.ErrBusy) {
 			t.Fatalf("with a full queue: %v, want ErrBusy", err)
 		}
 		for range 3 {
@@ -37,7 +37,7 @@ func TestHasherBoundsWorkAndQueue(t *testing.T) {
 			t.Fatalf("%d hashes were done, want 5: who waits is served", n)
 		}
 		hasher.Release()
-		if err := hasher.Acquire(t.Context()); err != nil {
+		if err := hasher.Acquire(t.Context(), "joe"); err != nil {
 			t.Fatalf("after the rush: %v", err)
 		}
 	})
@@ -46,19 +46,19 @@ func TestHasherBoundsWorkAndQueue(t *testing.T) {
 func TestHasherStopsWaitingWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hasher := realm.NewBoundedHasher(1, 1)
-		if err := hasher.Acquire(t.Context()); err != nil {
+		if err := hasher.Acquire(t.Context(), "joe"); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- hasher.Acquire(ctx) }()
+		go func() { done <- hasher.Acquire(ctx, "joe") }()
 		synctest.Wait()
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Fatalf("got %v, want the context's error", err)
 		}
 		// Its place in the queue is free again.
-		go func() { done <- hasher.Acquire(t.Context()) }()
+		go func() { done <- hasher.Acquire(t.Context(), "joe") }()
 		synctest.Wait()
 		hasher.Release()
 		if err := <-done; err != nil {

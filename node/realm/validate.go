@@ -81,14 +81,14 @@ func textProblem(what string, limit int, text *string) string {
 	return ""
 }
 
-// CheckPassword says why no user may be given that password while new ones are hashed
-// with the algorithm of that name (see [NewHasher]); nil: it may be given.
-func CheckPassword(password Secret, algorithmName string) error {
+// CheckAsPassword says why no user may be given the secret as password while new ones
+// are hashed with the algorithm of that name (see [NewHasher]); nil: it may be given.
+func (s Secret) CheckAsPassword(algorithmName string) error {
 	a, err := parseAlgorithm(algorithmName)
 	if err != nil {
 		return err
 	}
-	if problem := a.passwordProblem(password); problem != "" {
+	if problem := a.passwordProblem(s); problem != "" {
 		return &ArgumentError{problem}
 	}
 	return nil

@@ -34,7 +34,7 @@ type verdictKey [sha256.Size]byte
 // the two and cannot change, whatever happens to the user. Concurrent questions for
 // the same fact share one hash.
 type verdicts struct {
-	matches func(ctx context.Context, encoded string, password Secret) (bool, error)
+	matches matchFunc
 	now     func() time.Time
 	secret  [sha256.Size]byte // of this process: the digests are worthless elsewhere
 
@@ -51,7 +51,10 @@ type flight struct {
 	err   error
 }
 
-func newVerdicts(matches func(context.Context, string, Secret) (bool, error), now func() time.Time) *verdicts {
+// matchFunc checks a password that was presented for a user name against a verifier.
+type matchFunc func(ctx context.Context, name fsm.Username, encoded string, password Secret) (bool, error)
+
+func newVerdicts(matches matchFunc, now func() time.Time) *verdicts {
 	v := &verdicts{
 		matches: matches,
 		now:     now,
@@ -75,7 +78,7 @@ func (v *verdicts) ask(ctx context.Context, username fsm.Username, encoded strin
 			continue // just found out by somebody else
 		}
 		if mine {
-			v.find(ctx, key, f, encoded, password)
+			v.find(key, f, func() (bool, error) { return v.matches(ctx, username, encoded, password) })
 			return f.match, f.err
 		}
 		select {
@@ -136,7 +139,7 @@ func (v *verdicts) join(key verdictKey) (f *flight, mine bool) {
 
 // find does the work of a flight, remembers the verdict, and wakes who waits, in
 // this order: whoever sees no flight must see the verdict.
-func (v *verdicts) find(ctx context.Context, key verdictKey, f *flight, encoded string, password Secret) {
+func (v *verdicts) find(key verdictKey, f *flight, hash func() (bool, error)) {
 	defer func() {
 		v.mu.Lock()
 		delete(v.flights, key)
@@ -144,22 +147,31 @@ func (v *verdicts) find(ctx context.Context, key verdictKey, f *flight, encoded 
 		close(f.done)
 	}()
 	f.err = ErrBusy // should the work panic, nobody must be let in
-	match, err := v.matches(ctx, encoded, password)
+	match, err := hash()
 	if err == nil {
-		until := v.now().Add(verdictLifetime).UnixNano()
+		now := v.now()
+		until := now.Add(verdictLifetime)
 		if match {
-			v.right.add(key, until)
+			v.right.add(key, now.UnixNano(), until.UnixNano())
 		} else {
-			v.wrong.add(key, until)
+			v.wrong.add(key, now.UnixNano(), until.UnixNano())
 		}
 	}
 	f.match, f.err = match, err
 }
 
-// memory is a bounded set whose entries expire.
+// expire drops the verdicts whose time is over.
+func (v *verdicts) expire() {
+	now := v.now().UnixNano()
+	v.right.expire(now)
+	v.wrong.expire(now)
+}
+
+// memory is a bounded set whose entries expire, all after the same time.
 type memory struct {
 	mu     sync.RWMutex
 	expiry map[verdictKey]int64 // Unix nanoseconds
+	order  []verdictKey         // of the entries, the oldest first
 	limit  int
 }
 
@@ -174,18 +186,34 @@ func (m *memory) clear() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clear(m.expiry)
+	m.order = nil
 }
 
-// add makes room, if it must, by forgetting any entry: Go's map order is as good as
-// a draw, and the worst that can happen is one more hash.
-func (m *memory) add(key verdictKey, until int64) {
+// add forgets what has expired, and if there still is no room, the oldest entry.
+func (m *memory) add(key verdictKey, now, until int64) {
+	m.expire(now)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.expiry) >= m.limit {
-		for victim := range m.expiry {
-			delete(m.expiry, victim)
-			break
-		}
+	if _, ok := m.expiry[key]; ok {
+		return // the clock was set back, or else it had expired
+	}
+	if len(m.order) >= m.limit {
+		m.drop()
 	}
 	m.expiry[key] = until
+	m.order = append(m.order, key)
+}
+
+// expire drops what has expired.
+func (m *memory) expire(now int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for len(m.order) > 0 && m.expiry[m.order[0]] <= now {
+		m.drop()
+	}
+}
+
+func (m *memory) drop() {
+	delete(m.expiry, m.order[0])
+	m.order = m.order[1:]
 }

@@ -24,7 +24,7 @@ type gate struct {
 }
 
 func (g *gate) wrap(realm.Matcher) realm.Matcher {
-	return func(ctx context.Context, encoded string, password realm.Secret) (bool, error) {
+	return func(ctx context.Context, _ fsm.Username, encoded string, password realm.Secret) (bool, error) {
 		g.hashes.Add(1)
 		select {
 		case err := <-g.open:
@@ -85,7 +85,10 @@ func TestNobodySlipsBetweenFlightAndMemory(t *testing.T) {
 	chain := chainOf(t, s, time.Now, "", "")
 	var hashes atomic.Int32
 	chain.WrapMatcher(func(realm.Matcher) realm.Matcher {
-		return func(context.Context, string, realm.Secret) (bool, error) { hashes.Add(1); return false, nil }
+		return func(context.Context, fsm.Username, string, realm.Secret) (bool, error) {
+			hashes.Add(1)
+			return false, nil
+		}
 	})
 	const rounds = 1000
 	for i := range rounds {
@@ -181,12 +184,49 @@ func TestVerdictsCanBeForgotten(t *testing.T) {
 	}
 }
 
+// A password that nobody uses any more must not be derivable from memory for longer,
+// although there is room for it.
+func TestExpiredVerdictsAreDropped(t *testing.T) {
+	c := &clock{time.Unix(1_700_000_000, 0)}
+	s := newState()
+	s.users[key(fsm.RealmNative, "joe")] = fsm.User{Username: "joe", Verifier: "joe-password", Enabled: true}
+	chain := chainOf(t, s, c.now, "", "")
+	chain.WrapMatcher(func(realm.Matcher) realm.Matcher {
+		return func(_ context.Context, _ fsm.Username, encoded string, password realm.Secret) (bool, error) {
+			return encoded == password.Expose(), nil
+		}
+	})
+	login := func(password string) { _, _ = chain.Authenticate(t.Context(), "joe", realm.NewSecret(password)) }
+	remembered := func(what string, right, wrong int) {
+		t.Helper()
+		if r, w := chain.Remembered(); r != right || w != wrong {
+			t.Errorf("%s: %d right and %d wrong are remembered, want %d and %d", what, r, w, right, wrong)
+		}
+	}
+	login("joe-password")
+	c.t = c.t.Add(10 * time.Minute)
+	login("wrong 1")
+	login("wrong 2")
+	remembered("before", 1, 2)
+	c.t = c.t.Add(10 * time.Minute)
+	chain.ForgetExpired()
+	remembered("after 20 minutes", 0, 2)
+	c.t = c.t.Add(10 * time.Minute)
+	login("wrong 3")
+	remembered("after a login 10 minutes later", 0, 1)
+	login("wrong 3")
+	c.t = c.t.Add(-time.Hour) // somebody sets the clock back
+	login("wrong 3")
+	login("wrong 4")
+	remembered("with the clock set back", 0, 2)
+}
+
 func TestVerdictsAreBounded(t *testing.T) {
 	s := newState()
 	s.users[key(fsm.RealmNative, "joe")] = fsm.User{Username: "joe", Verifier: "joe-password", Enabled: true}
 	chain := chainOf(t, s, time.Now, "", "")
 	chain.WrapMatcher(func(realm.Matcher) realm.Matcher {
-		return func(_ context.Context, encoded string, password realm.Secret) (bool, error) {
+		return func(_ context.Context, _ fsm.Username, encoded string, password realm.Secret) (bool, error) {
 			return encoded == password.Expose(), nil
 		}
 	})
@@ -217,7 +257,7 @@ func TestOnlyTheCurrentPasswordLogsIn(t *testing.T) {
 		s, c := newState(), &clock{time.Unix(1_700_000_000, 0)}
 		chain := chainOf(t, s, c.now, "", "")
 		chain.WrapMatcher(func(realm.Matcher) realm.Matcher { // a verifier is "number:password" here
-			return func(_ context.Context, encoded string, password realm.Secret) (bool, error) {
+			return func(_ context.Context, _ fsm.Username, encoded string, password realm.Secret) (bool, error) {
 				return len(encoded) > 4 && encoded[4:] == password.Expose(), nil
 			}
 		})

@@ -37,6 +37,8 @@ type demandError struct{ reason string }
 
 func (e *demandError) Error() string { return e.reason }
 
+var connectionClose = []string{"close"}
+
 // serveForeign answers a gateway. What it sends is made of somebody else's request:
 // method, headers, with some the path, the query or the body. Only the credentials
 // count. The rest is for the backend to judge, and an answer other than 200, 401 and 403
@@ -50,6 +52,11 @@ func (s *Server) serveForeign(w http.ResponseWriter, r *http.Request, route stri
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
 	defer cancel()
+	if sendsBody(r) && r.ProtoMajor == 1 {
+		// Else net/http would wait for the body before it answers, and many gateways tell
+		// the length of one that they do not send.
+		w.Header()["Connection"] = connectionClose
+	}
 	if err := s.forwardAuth(ctx, x); err != nil {
 		w.Header()["Cache-Control"] = noStore
 		s.fail(w, x, err, mediaJSON)

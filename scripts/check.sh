@@ -12,6 +12,7 @@
 #   fuzz         every fuzz target, JETON_FUZZ (50000x; also 30s, 10m) times
 #   e2e          real processes: the cluster is started, killed, cut, asked
 #   clients      real clients of other makers, behind HAProxy; needs haproxy, node and npm
+#   proxies      nginx, Caddy and HAProxy as docs/behind-a-proxy.md configures them; needs all three
 #   all          everything above, in that order
 #
 # Stops at the first failure and prints the command to run again.
@@ -117,7 +118,9 @@ check_e2e() { JETON_E2E=1 go test -count=1 -timeout=15m -run='^TestE2E' ./cmd/..
 # In the folder of the tests and without naming it go test passes on what they print: the table.
 check_clients() { (cd cmd/jeton && JETON_CLIENTS=all go test -count=1 -timeout=15m -run='^TestClients$'); }
 
-everything=(fmt tidy lint test bench-smoke fuzz e2e clients)
+check_proxies() { JETON_PROXIES=1 go test -count=1 -timeout=5m -run='^TestProxies$' ./cmd/jeton; }
+
+everything=(fmt tidy lint test bench-smoke fuzz e2e clients proxies)
 
 run_mode() {
   local mode=$1 began=$SECONDS verdict=0
@@ -141,7 +144,7 @@ fi
 for mode in "${modes[@]}"; do
   case $mode in
     all) for each in "${everything[@]}"; do run_mode "$each"; done ;;
-    fmt | tidy | lint | lint-planted | test | bench-smoke | fuzz | e2e | clients) run_mode "$mode" ;;
+    fmt | tidy | lint | lint-planted | test | bench-smoke | fuzz | e2e | clients | proxies) run_mode "$mode" ;;
     help | -h | --help) sed -nE '2,/^set/{/^#/s/^# ?//p}' "$root/scripts/check.sh" ;;
     *) printf 'check.sh: no mode %s; try scripts/check.sh help\n' "$mode" >&2; exit 2 ;;
   esac

@@ -30,7 +30,8 @@ func (s *Server) routes() http.Handler {
 	}
 	s.everyRoute(handle)
 	router.NotFoundHandler = s.refuse(&routeError{})
-	return shortcut(fixed, withoutTrailingSlash(router))
+	// The slash goes first: to the router /user/_privileges/ is a user.
+	return withoutTrailingSlash(shortcut(fixed, router))
 }
 
 // everyRoute lists everything that is served.

@@ -33,3 +33,12 @@ func TestASlashInANameIsNotThePathsOwn(t *testing.T) {
 		}
 	}
 }
+
+// With a slash at its end, too, a path without names in it is not one that has some.
+func TestASlashMakesNoName(t *testing.T) {
+	with := serve(handlerOf(t, config(&world{})), &call{request: "GET /_security/user/_privileges/"})
+	without := serve(handlerOf(t, config(&world{})), &call{request: "GET /_security/user/_privileges"})
+	if with.Code != without.Code || with.Body.String() != without.Body.String() {
+		t.Errorf("with a slash: %d %s\nwithout: %d %s", with.Code, with.Body, without.Code, without.Body)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -56,6 +57,17 @@ func (o *Operation) CheckRequest(mediaType string, body []byte) error {
 	schema, ok := o.bodies[mediaType]
 	if !ok {
 		return fmt.Errorf("no body of type %q is described", mediaType)
+	}
+	if mediaType == mediaForm {
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			return err
+		}
+		members := object{}
+		for name, values := range form {
+			members[name] = values[0]
+		}
+		return schema.Validate(members)
 	}
 	return validate(schema, body)
 }

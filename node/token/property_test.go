@@ -265,20 +265,41 @@ func (m *model) invalidate(t *rapid.T) {
 	n, p := m.node(t), m.pair(t)
 	var hit []*fate
 	var r token.InvalidateRequest
-	switch rapid.SampledFrom([]string{"access", "refresh", "user"}).Draw(t, "by") {
-	case "access":
-		r.Token, hit = p.pair.AccessToken, []*fate{&p.access}
-	case "refresh":
-		r.RefreshToken, hit = p.pair.RefreshToken, []*fate{&p.refresh}
-	case "user":
-		r.Username = fsm.Username(p.user)
+	by := "ann"
+	also := func(is func(*modelPair) bool) {
 		for _, p := range m.pairs {
-			if p.user == string(r.Username) {
+			if is(p) {
 				hit = append(hit, &p.access, &p.refresh)
 			}
 		}
 	}
-	caller := m.caller(t, n, "ann")
+	switch rapid.SampledFrom([]string{"access", "refresh", "pair", "family", "user", "owner", "all", "all that is old"}).Draw(t, "by") {
+	case "access":
+		r.Token, hit = p.pair.AccessToken, []*fate{&p.access}
+	case "refresh":
+		r.RefreshToken, hit = p.pair.RefreshToken, []*fate{&p.refresh}
+	case "pair":
+		by, r.OwnOnly = p.user, true
+		r.Token, r.Reach, hit = p.pair.AccessToken, fsm.ReachPair, []*fate{&p.access, &p.refresh}
+	case "family":
+		r.RefreshToken, r.Reach = p.pair.RefreshToken, fsm.ReachFamily
+		also(func(other *modelPair) bool { return other.family == p.family })
+	case "user":
+		r.Username = fsm.Username(p.user)
+		also(func(other *modelPair) bool { return other.user == p.user })
+	case "owner":
+		by, r.Owner = p.user, true
+		also(func(other *modelPair) bool { return other.user == p.user })
+	case "all":
+		r.All = true
+		also(func(*modelPair) bool { return true })
+	case "all that is old":
+		r.All, r.CreatedBefore = true, m.clock.now().Add(-refreshWindow)
+		also(func(other *modelPair) bool {
+			return other.accessExpires.Add(-accessLifetime).Before(r.CreatedBefore)
+		})
+	}
+	caller := m.caller(t, n, by)
 	applied := m.lose(t, n)
 	_, err := n.Invalidate(t.Context(), caller, r)
 	f := dead

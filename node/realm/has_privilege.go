@@ -21,35 +21,14 @@ func (r *Roles) HasPrivilege(user *fsm.Identity, name string) (has, known bool) 
 			granted = append(granted, role.Cluster...)
 		}
 	}
-	return cover(granted, wanted) && (user.Scope == nil || cover(user.Scope, wanted)), true
+	return holds(granted, wanted, findPrivilege) && (user.Scope == nil || holds(user.Scope, wanted, predefined)), true
 }
 
-// cover tells whether privileges together grant all that another one grants. One that
-// grants nothing which exists here is covered by itself and by all alone.
-func cover(granted []string, wanted privilege) bool {
-	covering := make([]privilege, 0, len(granted))
-	for _, name := range granted {
-		p, ok := findPrivilege(name)
-		if !ok {
-			continue
-		}
-		if p.name == wanted.name || p.name == "all" {
-			return true
-		}
-		covering = append(covering, p)
-	}
-	for _, pattern := range wanted.grants {
-		if !slices.ContainsFunc(covering, func(p privilege) bool { return p.allowsAll(pattern) }) {
-			return false
-		}
-	}
-	return len(wanted.grants) > 0
-}
-
-// allowsAll tells whether a privilege grants every action that a pattern matches.
-func (p privilege) allowsAll(pattern string) bool {
+// covers tells whether a privilege certainly grants all actions of a pattern, whatever
+// actions there will be, but for those of another pattern.
+func (p privilege) covers(pattern, but string) bool {
 	return slices.ContainsFunc(p.grants, func(grant string) bool { return contains(grant, pattern) }) &&
-		(p.but == "" || !mayMeet(p.but, pattern))
+		(p.but == "" || p.but == but || !mayMeet(p.but, pattern))
 }
 
 // contains tells whether a pattern matches all that another one matches. Taken for an
@@ -57,4 +36,19 @@ func (p privilege) allowsAll(pattern string) bool {
 // a * for one character.
 func contains(wider, narrower string) bool {
 	return wider == narrower || !strings.Contains(wider, "?") && matchesPattern(wider, narrower)
+}
+
+// mayMeet tells whether two patterns may match the same action: whether what they
+// begin with, up to a wildcard, does not keep them apart.
+func mayMeet(a, b string) bool {
+	a, b = literal(a), literal(b)
+	return strings.HasPrefix(a, b) || strings.HasPrefix(b, a)
+}
+
+// literal is a pattern's beginning up to its first wildcard.
+func literal(pattern string) string {
+	if i := strings.IndexAny(pattern, "*?"); i >= 0 {
+		return pattern[:i]
+	}
+	return pattern
 }

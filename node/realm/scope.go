@@ -36,7 +36,7 @@ func Narrow(within, asked []string) ([]string, error) {
 		if !ok {
 			return nil, fmt.Errorf("%w: no such cluster privilege", ErrScope)
 		}
-		if within != nil && !slices.ContainsFunc(within, func(name string) bool { return includes(name, p) }) {
+		if within != nil && !holds(within, p, predefined) {
 			return nil, fmt.Errorf("%w: [%s] is not part of it", ErrScope, p.name)
 		}
 		scope = append(scope, p.name)
@@ -52,34 +52,6 @@ func predefined(name string) (privilege, bool) {
 		}
 	}
 	return privilege{}, false
-}
-
-// includes tells whether a predefined privilege certainly grants all that p does,
-// whatever actions there will be: it compares patterns, and in doubt it says no.
-func includes(name string, p privilege) bool {
-	if name == "all" || name == p.name {
-		return true
-	}
-	wider, ok := predefined(name)
-	if !ok || len(p.grants) == 0 {
-		return false
-	}
-	return !slices.ContainsFunc(p.grants, func(pattern string) bool { return !wider.covers(pattern, p.but) })
-}
-
-// covers tells whether a privilege certainly grants all actions of a pattern, but for
-// those of another.
-func (p privilege) covers(pattern, but string) bool {
-	// A * in the narrower pattern is matched by nothing but a * in the wider one.
-	return matchesAny(p.grants, pattern) && (p.but == "" || p.but == but || !mayMeet(p.but, pattern))
-}
-
-// mayMeet tells whether two patterns may match the same action: whether what they
-// begin with, up to a wildcard, does not keep them apart.
-func mayMeet(a, b string) bool {
-	a, _, _ = strings.Cut(a, "*")
-	b, _, _ = strings.Cut(b, "*")
-	return strings.HasPrefix(a, b) || strings.HasPrefix(b, a)
 }
 
 // scopeAllows tells whether a scope leaves an action to its token.

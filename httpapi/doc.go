@@ -61,7 +61,9 @@
 //   - A wrong password of the resource owner is invalid_grant, one of the client
 //     invalid_client. invalid_client is 401, also after client_secret_post.
 //   - A scope is a list of Elasticsearch's cluster privileges, or "full", and is always
-//     told. Any other is invalid_scope, "openid" and "offline_access" among them.
+//     told. Any other is invalid_scope, "openid" and "offline_access" among them. A
+//     narrower one at refresh narrows the new refresh token, too (RFC 6749, 6 would
+//     leave that as it was), so that no token is more than the one before it.
 //   - An outage and overload are temporarily_unavailable with 503, or 429 when too many
 //     passwords wait to be hashed: RFC 6749, 5.2 has no word for them, 4.1.2.1 has.
 //
@@ -103,6 +105,10 @@
 //   - The refusal of a refresh token that was used before says "more than 30 seconds in
 //     the past" whatever the window is set to: Kibana compares the text.
 //   - Answers with tokens in them carry Cache-Control: no-store (RFC 6749, 5.1).
+//   - The scope of a request is ignored, but what a narrowed token obtains is as narrow as
+//     it is. Both say so: the member scope, here and in _authenticate. A narrowed token
+//     may always ask who it is; what needs no privilege otherwise, such as ending one's own
+//     sessions, it may if its scope grants the action.
 //   - The _kerberos grant is validated and then refused with 401, for there is no
 //     Kerberos realm; Elasticsearch answers 500 to a ticket that is not base64.
 //
@@ -135,7 +141,13 @@
 //     acknowledged is visible everywhere.
 //   - with_profile_uid is accepted; there are no profiles.
 //   - es-security-runas-user is Elasticsearch's, but a narrowed token acts as nobody, and
-//     it is not told whether there is no such user, a disabled one, or no right.
+//     it is not told whether there is no such user, a disabled one (Elasticsearch: 401),
+//     or no right: 403. A token that acts for another user acts for no third one
+//     (Elasticsearch ignores the header), is good as long as the user behind it is
+//     unchanged and still may, and refreshes only what the same two users obtained. One's
+//     own password is not changed in another's name without the privilege. Reserved users
+//     can be acted as. In run_as a regular expression that is not understood
+//     matches nobody: Lucene's operators ~ & @ # < > " and its classes like \d.
 //   - Of a role only cluster and run_as decide about requests. The other members are
 //     stored and returned as they came; indices and applications are checked, for
 //     _has_privileges to answer from them.

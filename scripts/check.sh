@@ -10,6 +10,7 @@
 #   test         every test in random order, with the race detector and without
 #   bench-smoke  every benchmark and every cell of the README's table once, so that none rots
 #   fuzz         every fuzz target, JETON_FUZZ (50000x; also 30s, 10m) times
+#   fuzz-routes  every route, in one process and over TLS at a cluster, for JETON_FUZZ_ROUTES (20s; also 10m) each
 #   e2e          real processes: the cluster is started, killed, cut, asked
 #   clients      real clients of other makers, behind HAProxy; needs haproxy, node and npm
 #   proxies      nginx, Caddy and HAProxy as docs/behind-a-proxy.md configures them; needs all three
@@ -113,6 +114,10 @@ check_fuzz() {
   printf '%d fuzz targets\n' "$found"
 }
 
+check_fuzz-routes() {
+  JETON_FUZZ_ROUTES="${JETON_FUZZ_ROUTES:-20s}" go test -count=1 -timeout=2h -v -run='^TestFuzzRoutes' ./httpapi ./cmd/jeton
+}
+
 check_e2e() { JETON_E2E=1 go test -count=1 -timeout=15m -run='^TestE2E' ./cmd/...; }
 
 # In the folder of the tests and without naming it go test passes on what they print: the table.
@@ -120,7 +125,7 @@ check_clients() { (cd cmd/jeton && JETON_CLIENTS=all go test -count=1 -timeout=1
 
 check_proxies() { JETON_PROXIES=1 go test -count=1 -timeout=5m -run='^TestProxies$' ./cmd/jeton; }
 
-everything=(fmt tidy lint test bench-smoke fuzz e2e clients proxies)
+everything=(fmt tidy lint test bench-smoke fuzz fuzz-routes e2e clients proxies)
 
 run_mode() {
   local mode=$1 began=$SECONDS verdict=0
@@ -144,7 +149,7 @@ fi
 for mode in "${modes[@]}"; do
   case $mode in
     all) for each in "${everything[@]}"; do run_mode "$each"; done ;;
-    fmt | tidy | lint | lint-planted | test | bench-smoke | fuzz | e2e | clients | proxies) run_mode "$mode" ;;
+    fmt | tidy | lint | lint-planted | test | bench-smoke | fuzz | fuzz-routes | e2e | clients | proxies) run_mode "$mode" ;;
     help | -h | --help) sed -nE '2,/^set/{/^#/s/^# ?//p}' "$root/scripts/check.sh" ;;
     *) printf 'check.sh: no mode %s; try scripts/check.sh help\n' "$mode" >&2; exit 2 ;;
   esac

@@ -2,6 +2,7 @@ package apitest
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"mime"
@@ -79,6 +80,30 @@ func (o *Operation) CheckAnswer(status int, header http.Header, body []byte) err
 		return fmt.Errorf("status %d is not described", status)
 	}
 	return described.check(o.Method, header, body)
+}
+
+// Check tells why an answer should never have been given: it is a 5xx, does not say
+// which product it comes from, is not of the form that it says, or is not described.
+func (r *Request) Check(status int, header http.Header, body []byte) error {
+	if status >= http.StatusInternalServerError {
+		return errors.New("a 5xx")
+	}
+	if header.Get("X-Elastic-Product") != "Elasticsearch" {
+		return errors.New("no X-elastic-product")
+	}
+	mediaType := header.Get("Content-Type")
+	if strings.Contains(mediaType, "json") && len(body) > 0 && !json.Valid(body) {
+		return errors.New("no JSON")
+	}
+	if strings.Contains(mediaType, "yaml") {
+		if _, err := decode(body); err != nil {
+			return fmt.Errorf("no YAML: %w", err)
+		}
+	}
+	if r.Operation == nil || strings.Contains(r.Target, "filter_path") {
+		return nil // it may be anything of what is described
+	}
+	return r.Operation.CheckAnswer(status, header, body)
 }
 
 // CheckError tells why an answer is not the error described in a component of that

@@ -212,7 +212,7 @@ func (f *processFuzz) exchange(c *fuzzConnection, r *apitest.Request) error {
 
 // fuzzConnection writes requests as they are, which package http would not.
 type fuzzConnection struct {
-	net.Conn
+	conn   net.Conn
 	reader *bufio.Reader
 	host   string
 
@@ -234,10 +234,10 @@ func (f *processFuzz) connect(i int) *fuzzConnection {
 		f.t.Errorf("%s: %v", n.Name, err)
 		connection, _ = net.Pipe()
 	}
-	return &fuzzConnection{Conn: connection, reader: bufio.NewReader(connection), host: address.Host}
+	return &fuzzConnection{conn: connection, reader: bufio.NewReader(connection), host: address.Host}
 }
 
-func (c *fuzzConnection) close() { _ = c.Conn.Close() }
+func (c *fuzzConnection) close() { _ = c.conn.Close() }
 
 // write writes the head of the request and as much of its body as is asked for.
 func (c *fuzzConnection) write(r *apitest.Request, share float64) error {
@@ -256,10 +256,10 @@ func (c *fuzzConnection) write(r *apitest.Request, share float64) error {
 	default:
 		fmt.Fprintf(&b, "Content-Length: %d\r\n\r\n%s", len(r.Body), part)
 	}
-	if err := c.SetDeadline(time.Now().Add(e2ePatience)); err != nil {
+	if err := c.conn.SetDeadline(time.Now().Add(e2ePatience)); err != nil {
 		return err
 	}
-	_, err := c.Write(b.Bytes())
+	_, err := c.conn.Write(b.Bytes())
 	return err
 }
 
@@ -271,10 +271,10 @@ func (c *fuzzConnection) send(r *apitest.Request) error {
 		if err != nil {
 			return errors.Join(written, err)
 		}
-		if answer.StatusCode == http.StatusContinue {
+		if c.body, err = io.ReadAll(answer.Body); answer.StatusCode == http.StatusContinue {
 			continue
 		}
-		c.body, err = io.ReadAll(answer.Body)
+		_ = answer.Body.Close() // it has been read
 		c.status, c.header, c.closes = answer.StatusCode, answer.Header, answer.Close || written != nil
 		return err
 	}
@@ -283,7 +283,7 @@ func (c *fuzzConnection) send(r *apitest.Request) error {
 // leave goes away in the middle of a request, or says what is no request at all.
 func (c *fuzzConnection) leave(r *apitest.Request, number int64) bool {
 	if number%100 == 0 {
-		_, _ = c.Write([]byte("\x16\x03\x01 " + r.Body + "\r\n\r\n"))
+		_, _ = c.conn.Write([]byte("\x16\x03\x01 " + r.Body + "\r\n\r\n"))
 	} else {
 		_ = c.write(r, 0.5)
 	}

@@ -104,6 +104,14 @@
 //   - An outage is 503, never 401 or 400.
 //   - The refusal of a refresh token that was used before says "more than 30 seconds in
 //     the past" whatever the window is set to: Kibana compares the text.
+//   - A token that is made from a token (client_credentials) ends with its session.
+//   - What is one's own, or was obtained by one, may be invalidated without a privilege.
+//     What is not, or does not exist, is 403 without it, as in Elasticsearch. DELETE
+//     knows more members than Elasticsearch's: ids, owner, all, pair, family,
+//     created_before, and the parameter confirm. GET lists sessions, where
+//     Elasticsearch has 405. Both are described in docs/sessions.md and served under the
+//     former path, too. The listing needs cluster:admin/xpack/security/token/get, which
+//     Elasticsearch does not have and which read_security grants besides.
 //   - Answers with tokens in them carry Cache-Control: no-store (RFC 6749, 5.1).
 //   - The scope of a request is ignored, but what a narrowed token obtains is as narrow as
 //     it is. Both say so: the member scope, here and in _authenticate. A narrowed token

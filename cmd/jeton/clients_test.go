@@ -72,6 +72,7 @@ func realClients() []realClient {
 		{"go-elasticsearch 8, typed", "go8typed", "TestGoElasticsearch8Typed", elasticsearch},
 		{"go-elasticsearch 9", "go9", "TestGoElasticsearch9", elasticsearch},
 		{"go-elasticsearch 9, typed", "go9typed", "TestGoElasticsearch9Typed", elasticsearch},
+		{"olivere/elastic 7", "olivere7", "TestOlivere7", elasticsearch},
 		{"golang.org/x/oauth2", "x-oauth2", "TestOAuth2", slices.Concat(introspecting, documented)},
 		{"curl", "curl", "curl.sh", introspecting},
 		{"openid-client", "openid-client", "openid-client.mjs", slices.Concat(introspecting, documented)},

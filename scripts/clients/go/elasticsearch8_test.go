@@ -92,4 +92,4 @@ func (c esapi8) read(res *esapi.Response, err error, into any) error {
 	return read(res.StatusCode, res.Body, into)
 }
 
-func (c esapi8) discover() ([]string, error) { return discovered(c.es, c.es.Transport) }
+func (c esapi8) discover(context.Context) ([]string, error) { return discovered(c.es, c.es.Transport) }

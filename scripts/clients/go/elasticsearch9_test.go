@@ -92,4 +92,4 @@ func (c esapi9) read(res *esapi.Response, err error, into any) error {
 	return read(res.StatusCode, res.Body, into)
 }
 
-func (c esapi9) discover() ([]string, error) { return discovered(c.es, c.es.Transport) }
+func (c esapi9) discover(context.Context) ([]string, error) { return discovered(c.es, c.es.Transport) }

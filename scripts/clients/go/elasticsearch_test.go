@@ -30,7 +30,7 @@ type elasticsearch interface {
 	numberOfNodes(ctx context.Context, accessToken string) (int, error)
 
 	// discover replaces the URL that the client was given by those of the nodes.
-	discover() (urls []string, err error)
+	discover(ctx context.Context) (urls []string, err error)
 }
 
 // connecting makes a client.
@@ -257,7 +257,7 @@ func (s scene) expired(t *testing.T) {
 
 func (s scene) discovers(t *testing.T) {
 	discovering := s.connect(t, s.url, s.environment, s.app)
-	urls, err := discovering.discover()
+	urls, err := discovering.discover(t.Context())
 	must(t, err)
 	equal(t, len(urls), 3)
 	for _, url := range urls {

@@ -94,7 +94,7 @@ func (c typed9) numberOfNodes(ctx context.Context, accessToken string) (int, err
 	return res.NumberOfNodes, nil
 }
 
-func (c typed9) discover() ([]string, error) { return discovered(c.es, c.es.Transport) }
+func (c typed9) discover(context.Context) ([]string, error) { return discovered(c.es, c.es.Transport) }
 
 // refusal finds the server's error. RFC 6749's code is where Elasticsearch has its
 // reason, and in quotes.

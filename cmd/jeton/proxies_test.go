@@ -149,14 +149,19 @@ func (a *proxiedApplication) keepsRequest(t *testing.T, p *runningProxy) {
 	ann := authorizationOf(a.login(t, "ann"))
 	const target = "/edit/x%2Fy?role=nobody&privilege=x&roles=&q=%zz"
 	body := strings.Repeat("a body, ", 20_000)
+	header := []string{
+		ann, "Accept: application/vnd.elasticsearch+json;compatible-with=5", "Content-Type: text/x-unknown",
+	}
+	// More than Jeton reads; of HAProxy's own buffer it is half.
+	for range map[string]int{"nginx": 4, "Caddy": 4, "HAProxy": 1}[p.name] {
+		header = append(header, "Cookie: large="+strings.Repeat("x", 7000))
+	}
 	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
 		want := echoed{Method: method, Target: target}
 		if method == "POST" || method == "PUT" {
 			want.Body = body
 		}
-		answer, err := p.send(method, target, want.Body, ann,
-			"Accept: application/vnd.elasticsearch+json;compatible-with=5", "Content-Type: text/x-unknown",
-			"Cookie: large="+strings.Repeat("x", 6000))
+		answer, err := p.send(method, target, want.Body, header...)
 		must(t, err)
 		must(t, answer.sees(annShown))
 		answer.seen.Header = nil

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"jeton/fsm"
+	"jeton/httpapi"
 	"jeton/httpapi/apitest"
 )
 
@@ -31,7 +32,7 @@ const (
 // the time; a failure tells it and the request.
 func TestFuzzRoutes(t *testing.T) {
 	duration, seed := fuzzSettings(t)
-	f := &routeFuzz{live: newLive(t), api: description(t), seed: seed}
+	f := &routeFuzz{live: newLiveOAuth2(t, httpapi.OAuth2{Issuer: "https://tokens.example.org", PublicClients: true}), api: description(t), seed: seed}
 	f.run(t, 200*time.Millisecond) // until caches and pools are what they will be
 	f.forget(t)
 	began, goroutines := heap(), runtime.NumGoroutine()

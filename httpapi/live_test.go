@@ -38,6 +38,11 @@ const (
 
 func newLive(tb testing.TB) *live {
 	tb.Helper()
+	return newLiveOAuth2(tb, httpapi.OAuth2{Issuer: "https://tokens.example.org"})
+}
+
+func newLiveOAuth2(tb testing.TB, oauth2 httpapi.OAuth2) *live {
+	tb.Helper()
 	must := func(err error) {
 		tb.Helper()
 		if err != nil {
@@ -60,8 +65,7 @@ func newLive(tb testing.TB) *live {
 	must(err)
 	n.server, err = httpapi.New(httpapi.Config{
 		Tokens: tokens, Authenticator: tokens, Users: n.users, Roles: n.roles, Cluster: &world{}, TokensEnabled: true,
-		OAuth2: httpapi.OAuth2{Issuer: "https://tokens.example.org", PublicClients: true},
-		Now:    n.now, Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: io.Discard}),
+		OAuth2: oauth2, Now: n.now, Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: io.Discard}),
 	})
 	must(err)
 	return n

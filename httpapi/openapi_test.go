@@ -1,6 +1,8 @@
 package httpapi_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -52,3 +54,44 @@ func TestWhatIsServedIsDescribed(t *testing.T) {
 }
 
 func sorted(list []string) []string { return append([]string{}, slices.Sorted(slices.Values(list))...) }
+
+// CVE-2021-22146: without credentials nothing answers but what is described as open, and
+// that tells nothing of users and tokens. A path that is forgotten here is one that
+// [TestWhatIsServedIsDescribed] reports.
+func TestOnlyOpenRoutesAnswerStrangers(t *testing.T) {
+	n := newLive(t)
+	var open []string
+	for _, o := range description(t).Operations {
+		target := strings.NewReplacer("{", "", "}", "").Replace(o.Path)
+		bodies := o.Bodies
+		if len(bodies) == 0 {
+			bodies = []apitest.Body{{}}
+		}
+		for _, body := range bodies {
+			r := httptest.NewRequest(o.Method, target, strings.NewReader(body.Text))
+			if body.Text != "" {
+				r.Header.Set("Content-Type", body.MediaType)
+			}
+			answer := httptest.NewRecorder()
+			n.server.Handler().ServeHTTP(answer, r)
+			want := http.StatusUnauthorized
+			if o.Open {
+				want = http.StatusOK
+			}
+			if answer.Code != want {
+				t.Errorf("%s %s: want %d, got %d %s", &o, body.Text, want, answer.Code, answer.Body)
+			}
+		}
+		if o.Open {
+			open = append(open, o.String())
+		}
+	}
+	want := []string{
+		"GET /.well-known/oauth-authorization-server", "HEAD /.well-known/oauth-authorization-server",
+		"GET /.well-known/openid-configuration", "HEAD /.well-known/openid-configuration",
+		"GET /livez", "HEAD /livez", "GET /readyz", "HEAD /readyz",
+	}
+	if diff := cmp.Diff(want, open); diff != "" {
+		t.Errorf("open routes (-want +got):\n%s", diff)
+	}
+}

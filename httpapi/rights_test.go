@@ -295,7 +295,7 @@ func (c *chains) add(m minted) {
 // behind it has changed, no less.
 func (c *chains) compare(m *minted) bool {
 	caller, err := c.stack.tokens.Authenticate(context.Background(), token.Credentials{Scheme: token.SchemeBearer, Bearer: m.access})
-	live, any := err == nil, false
+	live, some := err == nil, false
 	if live && !c.oracle.lives(m.from) {
 		c.rt.Fatalf("%s's token, made over %d others, lives although who acts may not", m.owner, m.depth)
 	}
@@ -309,10 +309,10 @@ func (c *chains) compare(m *minted) bool {
 		if got && !want || live && got != want {
 			c.rt.Fatalf("%s's token, made over %d others: %s allowed %v, by what it was made from %v", m.owner, m.depth, action, got, want)
 		}
-		any = any || got
+		some = some || got
 	}
 	c.compareByHTTP(m, live)
-	return any
+	return some
 }
 
 // compareByHTTP asks the handlers.

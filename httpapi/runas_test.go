@@ -229,3 +229,36 @@ func TestRunAsOfACallerThatChanges(t *testing.T) {
 		}
 	}
 }
+
+// No operation forgets the scope: of a token that may do nothing, its holder learns who
+// it is and what it may do, and gets nothing else.
+func TestTokenNarrowedToNothing(t *testing.T) {
+	state := fsm.New(nil)
+	roles := realm.NewRoles(nil, state)
+	w := &world{
+		authenticate: func(bool, token.Credentials) (token.Caller, error) {
+			identity := elastic()
+			identity.Scope = []string{"none"}
+			return token.Caller{Identity: identity, Type: token.AuthenticationToken}, nil
+		},
+		authorize: func(user *fsm.Identity, action string) error {
+			_, err := roles.Authorize(user, action)
+			return err
+		},
+	}
+	h := handlerOf(t, config(w))
+	for _, c := range everyRequest() {
+		want := http.StatusForbidden
+		for _, free := range []string{"/_authenticate", "/user/_privileges", "/user/_has_privileges", "/_cat"} { // the last tells paths
+			if strings.HasSuffix(c.request, free) {
+				want = http.StatusOK
+			}
+		}
+		if strings.HasSuffix(c.request, "/user/u/_has_privileges") {
+			want = http.StatusForbidden
+		}
+		if answer := serve(h, &c); answer.Code != want {
+			t.Errorf("%s: status %d, want %d", c.request, answer.Code, want)
+		}
+	}
+}

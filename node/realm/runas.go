@@ -103,18 +103,19 @@ func matchesName(pattern, name string) bool {
 	if pattern == "*" {
 		return true
 	}
-	expression, ok := "", true
+	var expression string
+	understood := true
 	switch {
 	case strings.HasPrefix(pattern, "/"):
 		inner, closed := strings.CutSuffix(pattern[1:], "/")
-		expression, ok = fromLucene(inner)
-		ok = ok && closed
+		expression, understood = fromLucene(inner)
+		understood = understood && closed
 	case strings.ContainsAny(pattern, `*?\`):
 		expression = fromWildcards(pattern)
 	default:
 		return pattern == name
 	}
-	if !ok {
+	if !understood {
 		return false
 	}
 	// By itself first: brackets of its own must not close ours.

@@ -61,14 +61,16 @@ func flag(name string, target *bool) func(value) error {
 
 // asMoment reads milliseconds since 1970, or RFC 3339.
 func (v value) asMoment(name string) (time.Time, error) {
-	if v.kind == kindNumber {
+	switch v.kind {
+	case kindNumber:
 		if ms, err := strconv.ParseInt(string(v.raw), 10, 64); err == nil && ms >= 0 && ms <= int64(fsm.MaxMoment) {
 			return time.UnixMilli(ms), nil
 		}
-	} else if v.kind == kindString {
+	case kindString:
 		if at, err := time.Parse(time.RFC3339, v.text); err == nil {
 			return at, nil
 		}
+	case kindBoolean, kindNull, kindObject, kindArray:
 	}
 	return time.Time{}, elementError("failed to parse [%s]: want milliseconds since the epoch, or a date and time as in RFC 3339", name)
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	"pgregory.net/rapid"
 
 	"jeton/fsm"
 	"jeton/httpapi"
@@ -20,9 +19,14 @@ import (
 	"jeton/node/token"
 )
 
+// fatal is a test, or one case of a property test.
+type fatal interface {
+	Fatalf(format string, args ...any)
+}
+
 // stack is everything from HTTP to the state machine, on one node.
 type stack struct {
-	t       *rapid.T
+	t       fatal
 	state   *fsm.FSM
 	index   uint64
 	tokens  *token.Service
@@ -45,11 +49,11 @@ func newFiles(t *testing.T, verifier string) files {
 	return f
 }
 
-func newStack(t *rapid.T, f files, hasher *realm.Hasher) *stack {
+func newStack(t fatal, f files, hasher *realm.Hasher) *stack {
 	s := &stack{t: t, state: fsm.New(nil)}
 	chain, err := realm.NewChain(realm.ChainConfig{View: s.state, Hasher: hasher, Now: time.Now, UsersFile: f.users, UsersRolesFile: f.roles})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("chain: %v", err)
 	}
 	s.tokens, err = token.New(token.Config{
 		Log: s, View: s.state, Realms: chain, Confirm: func(context.Context) error { return nil }, Now: time.Now,
@@ -57,7 +61,7 @@ func newStack(t *rapid.T, f files, hasher *realm.Hasher) *stack {
 		AccessLifetime: time.Hour, RefreshLifetime: time.Hour, RefreshWindow: time.Minute,
 	})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("stack: %v", err)
 	}
 	s.roles = realm.NewRoles(s, s.state)
 	server, err := httpapi.New(httpapi.Config{
@@ -65,7 +69,7 @@ func newStack(t *rapid.T, f files, hasher *realm.Hasher) *stack {
 		Cluster: &world{}, TokensEnabled: true, Now: time.Now,
 	})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("stack: %v", err)
 	}
 	s.handler = server.Handler()
 	return s
@@ -130,7 +134,7 @@ func (s *stack) post(from sender) (token.Pair, error) {
 		AccessToken string `json:"access_token"`
 	}
 	if err := json.Unmarshal(answer.Body.Bytes(), &issued); err != nil {
-		s.t.Fatal(err)
+		s.t.Fatalf("answer: %v", err)
 	}
 	return token.Pair{AccessToken: realm.NewSecret(issued.AccessToken)}, nil
 }

@@ -1,7 +1,7 @@
 // Package realm decides who may log in and what they may do. It owns the chain of
 // realms (reserved, native, file), password verifiers and the bounded work of
 // hashing, the cache of verified passwords, the use cases of the users and roles
-// APIs, and the built-in roles and cluster privileges.
+// APIs, the built-in roles and cluster privileges, scopes, and who may act as whom.
 //
 // It reads the replicated state through [View] and changes it through [Log]; it
 // starts no goroutine, knows no HTTP, and issues no token. Texts that reach a

@@ -1,7 +1,8 @@
 // Package token holds the use cases of the token service: issue, refresh,
 // authenticate, invalidate. Here a token's secret is drawn, its digest computed,
 // the command built and proposed. What a token is allowed to do, and how any of
-// this looks in HTTP, is decided elsewhere.
+// this looks in HTTP, is decided elsewhere; here it is seen to that no token has a wider
+// scope than what it is made of.
 //
 // # Tokens
 //
@@ -30,6 +31,10 @@
 // The same holds for passwords: a password that is wrong here may be right in a
 // state that has not arrived yet. When no read can be confirmed the answer is
 // [ErrUnavailable], never "invalid".
+//
+// A token that acts for another user ([Service.RunAs]) is the exception: it is also dead
+// while the user who acts has changed, or may not by the roles' definitions. So that is
+// looked at each time, and its guard covers both users.
 //
 // A Caller from AuthenticateForWrite may be late in what it lacks, too: before
 // an answer other than a proposal is made of it (a 403, say), authenticate again

@@ -268,8 +268,9 @@ func TestIdentitiesAreNotMixed(t *testing.T) {
 		if err := json.Unmarshal(refreshed.Body.Bytes(), &pair); err != nil {
 			return err
 		}
+		asked := serve(h, &call{request: "GET /_forward_auth", header: authorization("Bearer " + name)})
 		for _, got := range []string{
-			who.Username, who.Metadata.Tag, answer.Header().Get("X-Opaque-Id"), pair.AccessToken, pair.Authentication.Username,
+			asked.Header().Get("X-Auth-User"), who.Username, who.Metadata.Tag, answer.Header().Get("X-Opaque-Id"), pair.AccessToken, pair.Authentication.Username,
 		} {
 			if got != name {
 				return fmt.Errorf("%s got the answer of %s", name, got)

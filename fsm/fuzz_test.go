@@ -86,8 +86,15 @@ func FuzzRestore(f *testing.F) {
 			t.Fatal(err)
 		}
 		play := &story{t: t, state: s, at: max(s.now, start), index: 1000}
-		for _, c := range []Command{pairOf(9), refreshOf(1, 8), refreshOf(3, 9), DeleteUser{Username: "bob"}, Invalidate{Username: "ada"}, Invalidate{Realm: RealmNative}} {
+		for _, c := range []Command{
+			pairOf(9), refreshOf(1, 8), refreshOf(3, 9), DeleteUser{Username: "bob"}, Invalidate{Username: "ada"},
+			Invalidate{Refresh: Digest{1, 'r'}, Reach: ReachFamily}, Invalidate{Realm: RealmNative}, Invalidate{All: true},
+		} {
 			play.apply(c)
+		}
+		for _, q := range []Listing{adas, {}} {
+			q.Limit = 3
+			names(fsmOf(play), q, func() {})
 		}
 		play.at = max(s.now, start+48*hour)
 		for range 3 {

@@ -164,7 +164,7 @@ func tokenSettings() []setting {
 		duration(prefix+"refresh_timeout", func(c *Config) *time.Duration { return &c.Token.RefreshLifetime }, time.Second, 365*day,
 			"The lifetime of a refresh token."),
 		duration(prefix+"session_timeout", func(c *Config) *time.Duration { return &c.Token.SessionLifetime }, 0, 3650*day,
-			"How long after the login its last refreshed pair ends. 0: no such limit."),
+			"How long after the login all tokens that come of it end. 0: no such limit."),
 		duration(prefix+"refresh_window", func(c *Config) *time.Duration { return &c.Token.RefreshWindow }, 0, 5*time.Minute,
 			"How long a repeated refresh gets the same answer again."),
 		boolean(prefix+"reuse_detection",

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"io"
 	"strings"
 
 	"github.com/hashicorp/raft"
@@ -36,16 +35,6 @@ func (t *Transport) target(id raft.ServerID, configured raft.ServerAddress) raft
 	return memberAt(id, configured)
 }
 
-// AppendEntriesPipeline implements raft.Transport.
-func (t *Transport) AppendEntriesPipeline(id raft.ServerID, address raft.ServerAddress) (raft.AppendPipeline, error) {
-	return t.NetworkTransport.AppendEntriesPipeline(id, t.target(id, address)) //nolint:wrapcheck // raft compares
-}
-
-// AppendEntries implements raft.Transport.
-func (t *Transport) AppendEntries(id raft.ServerID, address raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
-	return t.NetworkTransport.AppendEntries(id, t.target(id, address), args, resp) //nolint:wrapcheck // raft compares
-}
-
 // RequestVote implements raft.Transport.
 func (t *Transport) RequestVote(id raft.ServerID, address raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
 	return t.NetworkTransport.RequestVote(id, t.target(id, address), args, resp) //nolint:wrapcheck // raft compares
@@ -54,11 +43,6 @@ func (t *Transport) RequestVote(id raft.ServerID, address raft.ServerAddress, ar
 // RequestPreVote implements raft.WithPreVote.
 func (t *Transport) RequestPreVote(id raft.ServerID, address raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
 	return t.NetworkTransport.RequestPreVote(id, t.target(id, address), args, resp) //nolint:wrapcheck // raft compares
-}
-
-// InstallSnapshot implements raft.Transport.
-func (t *Transport) InstallSnapshot(id raft.ServerID, address raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
-	return t.NetworkTransport.InstallSnapshot(id, t.target(id, address), args, resp, data) //nolint:wrapcheck // raft compares
 }
 
 // TimeoutNow implements raft.Transport.

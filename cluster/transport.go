@@ -35,6 +35,15 @@ type TransportConfig struct {
 	// configuration.
 	AddressOf func(raft.ServerID) raft.ServerAddress
 
+	// Incoming is called with every AppendEntries request from a peer before raft gets
+	// it, and may change it. Nil: nobody looks.
+	Incoming func(*raft.AppendEntriesRequest)
+
+	// Appended is called, concurrently, when a member has answered that it appended
+	// the log of a term's leader, this node, up to and including index. It must not
+	// block. Nil: nobody asks.
+	Appended func(id raft.ServerID, term, index uint64)
+
 	// Timeout bounds one request to a peer; a snapshot gets this much for each
 	// 256 KiB. Default 5 s.
 	Timeout time.Duration
@@ -54,6 +63,8 @@ type TransportConfig struct {
 type Transport struct {
 	*raft.NetworkTransport
 	addressOf func(raft.ServerID) raft.ServerAddress
+	incoming  func(*raft.AppendEntriesRequest)
+	appended  func(id raft.ServerID, term, index uint64)
 	inbox     chan raft.RPC // what raft consumes: the network's, and what LearnCommit adds
 	closed    chan struct{}
 	close     sync.Once
@@ -79,8 +90,16 @@ func NewTransport(cfg TransportConfig) (*Transport, error) {
 		// The same in transport and store on all nodes, for ever.
 		MsgpackUseNewTimeFormat: true,
 	}
+	if cfg.Incoming == nil {
+		cfg.Incoming = func(*raft.AppendEntriesRequest) {}
+	}
+	if cfg.Appended == nil {
+		cfg.Appended = func(raft.ServerID, uint64, uint64) {}
+	}
 	t := &Transport{
 		addressOf:        cfg.AddressOf,
+		incoming:         cfg.Incoming,
+		appended:         cfg.Appended,
 		NetworkTransport: raft.NewNetworkTransportWithConfig(config),
 		inbox:            make(chan raft.RPC, inboxSize),
 		closed:           make(chan struct{}),
@@ -94,6 +113,9 @@ func (t *Transport) forward() {
 	for {
 		select {
 		case rpc := <-t.NetworkTransport.Consumer():
+			if request, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
+				t.incoming(request)
+			}
 			select {
 			case t.inbox <- rpc:
 			case <-t.closed:

@@ -19,6 +19,7 @@ const (
 	KindPutRole        Kind = 9
 	KindDeleteRole     Kind = 10
 	KindCollectExpired Kind = 11
+	KindLease          Kind = 12
 )
 
 // commandFormat follows the kind in every encoded command. A new field is a new
@@ -120,6 +121,8 @@ func newCommand(kind Kind) Command {
 		return DeleteRole{}
 	case KindCollectExpired:
 		return CollectExpired{}
+	case KindLease:
+		return Lease{}
 	}
 	return nil
 }
@@ -149,6 +152,8 @@ func (k Kind) String() string {
 		return "delete_role"
 	case KindCollectExpired:
 		return "collect_expired"
+	case KindLease:
+		return "lease"
 	}
 	return "kind " + strconv.Itoa(int(k))
 }

@@ -88,6 +88,7 @@ func goldens() map[string]Command {
 		"put_role":        PutRole{h, Role{"own", []string{"manage_token", "monitor"}, []string{"bob"}, []byte(`{"indices":[]}`)}},
 		"delete_role":     DeleteRole{h, "own"},
 		"collect_expired": CollectExpired{h, 1000},
+		"lease":           Lease{h, "server-1", 7, 9, 1000},
 	}
 }
 
@@ -234,6 +235,9 @@ func TestDecodeCommandIsStrict(t *testing.T) {
 		"present actor of zero":  bytes.Replace(valid, []byte("\x05actor\x0cdefault_file\x04file"), make([]byte, 3), 1),
 		"collect nothing":        AppendCommand(nil, CollectExpired{h, 0}),
 		"collect too much":       AppendCommand(nil, CollectExpired{h, MaxCollect + 1}),
+		"lease of nobody":        AppendCommand(nil, Lease{h, "", 1, 1, 1000}),
+		"lease of no time":       AppendCommand(nil, Lease{h, "a", 1, 1, 0}),
+		"lease too long":         AppendCommand(nil, Lease{h, "a", 1, 1, MaxLease + 1}),
 	}
 	for name, b := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -35,6 +35,7 @@ const (
 	sectionRoles      section = 8
 	sectionOperations section = 9
 	sectionAnswers    section = 10
+	sectionLeases     section = 11
 	sectionEnd        section = 255
 )
 

@@ -29,6 +29,9 @@ const (
 	// given away while an operation on it is remembered.
 	Retention = 2 * OperationMemory
 
+	// MaxLease bounds how long a node answers reads without asking the others.
+	MaxLease = 5000
+
 	MaxAccessLifetime  = 30 * 24 * 3_600_000       // 30 days
 	MaxRefreshLifetime = 10 * 365 * 24 * 3_600_000 // 10 years; also of a session
 

@@ -17,6 +17,8 @@ type model struct {
 	pairs        map[Digest]*modelPair // by access token
 	added        int
 	operations   []modelOperation
+	leases       map[string]ReadLease
+	index        uint64 // of the entry that is applied
 }
 
 type modelPair struct {
@@ -41,6 +43,7 @@ func newModel() *model {
 		users:        map[ownerName]User{},
 		roles:        map[RoleName]Role{},
 		pairs:        map[Digest]*modelPair{},
+		leases:       map[string]ReadLease{},
 	}
 }
 
@@ -116,6 +119,9 @@ func (m *model) rule(c Command) Outcome {
 		return m.invalidate(c)
 	case CollectExpired:
 		return m.collect(c)
+	case Lease:
+		m.leases[c.Holder] = ReadLease{Holder: c.Holder, Boot: c.Boot, Number: c.Number, Span: c.Span, Index: m.index}
+		return Outcome{}
 	case PutRole:
 		_, existed := m.roles[c.Role.Name]
 		m.roles[c.Role.Name] = c.Role

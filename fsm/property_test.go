@@ -150,6 +150,9 @@ func (l *logs) fresh() Command {
 		return c
 	case n < 13:
 		return l.invalidation(h)
+	case n == 13 && l.often("lease"):
+		holder := pick(l, "holder", []string{"a", "b", "c"})
+		return Lease{Header: h, Holder: holder, Boot: 1, Number: uint64(l.ops), Span: 1000}
 	case n < 15:
 		return CollectExpired{Header: h, Limit: rapid.Uint32Range(1, 5).Draw(l.t, "limit")}
 	}
@@ -245,6 +248,7 @@ func TestLogAgainstModel(t *testing.T) {
 		m, a, b := newModel(), New(nil), New(nil)
 		for index := range uint64(rapid.IntRange(1, 60).Draw(rt, "entries")) {
 			e, raw := l.entry()
+			m.index = index + 1
 			want := m.apply(e)
 			for name, f := range map[string]*FSM{"replica": a, "restored replica": b} {
 				got := f.Apply(&raft.Log{Index: index + 1, Data: raw})
@@ -324,6 +328,13 @@ func compareToModel(t *rapid.T, m *model, f *FSM) {
 		if d := cmp.Diff(r, got); !ok || d != "" {
 			t.Fatalf("role (-want +got):\n%s", d)
 		}
+	}
+	leases := map[string]ReadLease{}
+	for _, v := range f.ReadLeases() {
+		leases[v.Holder] = v
+	}
+	if d := cmp.Diff(m.leases, leases); d != "" {
+		t.Fatalf("leases (-want +got):\n%s", d)
 	}
 	id, key, _ := f.Cluster()
 	if id != m.cluster.ClusterID || key != m.cluster.KeyCheck || f.RolesVersion() != m.rolesVersion || f.Now() != m.now {

@@ -179,6 +179,13 @@ func (f *FSM) RolesVersion() uint64 {
 	return f.state.rolesVersion
 }
 
+// ReadLeases returns the newest lease of each holder.
+func (f *FSM) ReadLeases() []ReadLease {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.state.leases
+}
+
 // Applied returns the raft index of the newest command entry in the state. Not so
 // raft's AppliedIndex, which runs ahead of the state machine.
 func (f *FSM) Applied() uint64 { return f.applied.Load() }

@@ -10,6 +10,7 @@ func (s *State) relink(x *codec) {
 		x.require((*u).Generation != 0 && (*u).Generation <= s.generation, "generation of a user")
 		return x.err == nil
 	})
+	s.leases.relink(x, s.applied)
 	for _, step := range []func(*codec){
 		s.pairs.holders.relinkOwners, s.pairs.holders.relinkHeld,
 		s.pairs.relinkRecords, s.pairs.holders.checkUse, s.pairs.checkDue,

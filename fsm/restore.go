@@ -73,6 +73,10 @@ func (s *State) readItem(x *codec, section section, sum *summary) {
 		if b := x.take(len(answer{})); b != nil {
 			s.operations.answers.push(answer(b))
 		}
+	case sectionLeases:
+		var v ReadLease
+		v.code(x)
+		s.leases = append(s.leases, v)
 	case sectionEnd:
 		fallthrough // not an item
 	default:

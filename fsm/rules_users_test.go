@@ -216,6 +216,7 @@ func TestRepeatedOperation(t *testing.T) {
 		"put role":        {PutRole{named, Role{Name: "r"}}, Outcome{}},
 		"delete role":     {DeleteRole{named, "own"}, Outcome{Existed: true}},
 		"collect expired": {CollectExpired{named, 1}, Outcome{Collected: 1}},
+		"lease":           {Lease{named, "a", 1, 1, 1000}, Outcome{}},
 		"refusal":         {DeleteUser{guarded, "ada"}, refused(StaleDecision)},
 	}
 	for name, c := range cases {

@@ -20,6 +20,7 @@ type view struct {
 	roles   []*[pageSlots]*Role
 	done    fifo[operation]
 	answers fifo[answer]
+	leases  leases
 }
 
 // summary is the first thing in a snapshot: what is not in a table, and how much
@@ -31,8 +32,8 @@ type summary struct {
 	keyCheck     [32]byte
 	generation   Generation
 	rolesVersion uint64
-	operation    uint64                     // number of the first operation
-	counts       [sectionAnswers + 1]uint64 // items by section; pairs, not pages
+	operation    uint64                    // number of the first operation
+	counts       [sectionLeases + 1]uint64 // items by section; pairs, not pages
 }
 
 func (v *summary) code(x *codec) {
@@ -63,6 +64,7 @@ func (s *State) snapshot() *view {
 		roles:   s.roles.table.snapshot(),
 		done:    s.operations.done.snapshot(),
 		answers: s.operations.answers.snapshot(),
+		leases:  s.leases,
 	}
 }
 
@@ -102,6 +104,7 @@ func (s *State) summary() summary {
 			sectionRoles:      uint64(s.roles.table.used), //nolint:gosec // a count
 			sectionOperations: s.operations.done.end - s.operations.done.start,
 			sectionAnswers:    s.operations.answers.end - s.operations.answers.start,
+			sectionLeases:     uint64(len(s.leases)),
 		},
 	}
 }
@@ -132,6 +135,9 @@ func (v *view) write(to io.Writer) error {
 	}
 	for n := v.answers.start; n < v.answers.end; n++ {
 		w.done(append(w.room(sectionAnswers, len(answer{})), v.answers.at(n)[:]...))
+	}
+	for i := range v.leases {
+		w.item(sectionLeases, v.leases[i].code)
 	}
 	return w.end()
 }

@@ -16,6 +16,7 @@ type State struct {
 	users        users
 	roles        roles
 	operations   *operations
+	leases       leases
 	snapshots    int // taken and not yet released
 }
 

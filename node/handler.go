@@ -22,12 +22,22 @@ func (h peerHandler) Propose(ctx context.Context, commands [][]byte) ([][]byte, 
 	if !r.leads() {
 		return nil, h.notLeader()
 	}
+	revokes := len(commands) > 0
 	for _, command := range commands {
-		if _, err := fsm.DecodeCommand(command); err != nil {
+		c, err := fsm.DecodeCommand(command)
+		if err != nil {
 			return nil, fmt.Errorf("%w: this node cannot read the command: %w", cluster.ErrRefused, err)
 		}
+		if lease, ok := c.(fsm.Lease); ok && !r.coverage.keepsUp(raft.ServerID(lease.Holder), r.raft.CurrentTerm()) {
+			return nil, fmt.Errorf("%w: %s is behind and gets no lease", cluster.ErrRefused, lease.Holder)
+		}
+		revokes = revokes && c.Kind().Revokes()
 	}
-	outcomes, err := h.n.proposer.ProposeForwarded(ctx, commands)
+	proposer := h.n.proposer
+	if revokes {
+		proposer = h.n.revoker
+	}
+	outcomes, err := proposer.ProposeForwarded(ctx, commands)
 	switch {
 	case errors.Is(err, realm.ErrOverloaded):
 		return nil, fmt.Errorf("%w: %w", cluster.ErrOverloaded, err)

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
@@ -20,20 +21,54 @@ import (
 // snapshot, so Scrub finds nothing). With the joint it finds what the two logs have
 // in common and drops the rest.
 type joint struct {
+	logs   raft.LogStore
 	newest atomic.Pointer[position] // nil: no snapshot yet
 }
 
+// mend changes an AppendEntries request that raft would misread.
+//
+// A leader that has not heard how far a follower is, for its answers were lost, may begin
+// before what the follower's log still holds. Raft looks for that in the log alone and
+// refuses; the leader goes back further, to its own first entry, and stays there for
+// ever. So what is before the log is taken from the request: it is in the snapshot, hence
+// committed, hence the same at every leader. What the log does hold is left to raft,
+// which may have to correct it.
+//
+// And a follower may take as committed what the request vouches for, and no more (Raft,
+// figure 2). Raft goes by the end of its log, which may be an old leader's.
+func (j *joint) mend(request *raft.AppendEntriesRequest) {
+	vouched := request.PrevLogEntry + uint64(len(request.Entries))
+	request.LeaderCommitIndex = min(request.LeaderCommitIndex, vouched)
+	end := j.newest.Load()
+	if end == nil || request.PrevLogEntry >= end.index || vouched == 0 {
+		return
+	}
+	first, err := j.logs.FirstIndex()
+	if err != nil || first == 1 || first > 0 && request.PrevLogEntry >= first {
+		return
+	}
+	if first == 0 {
+		first = end.index + 1
+	}
+	kept := slices.IndexFunc(request.Entries, func(e *raft.Log) bool { return e.Index >= first })
+	if kept < 0 {
+		kept = len(request.Entries)
+	}
+	// Without a previous entry nothing is looked for.
+	request.PrevLogEntry, request.PrevLogTerm, request.Entries = 0, 0, request.Entries[kept:]
+}
+
 // joinStores returns the stores as raft should see them.
-func joinStores(logs raft.LogStore, snapshots raft.SnapshotStore) (raft.LogStore, raft.SnapshotStore, error) {
+func joinStores(logs raft.LogStore, snapshots raft.SnapshotStore) (*joint, raft.LogStore, raft.SnapshotStore, error) {
 	metas, err := snapshots.List() // newest first
 	if err != nil {
-		return nil, nil, fmt.Errorf("list snapshots: %w", err)
+		return nil, nil, nil, fmt.Errorf("list snapshots: %w", err)
 	}
-	j := &joint{}
+	j := &joint{logs: logs}
 	if len(metas) > 0 {
 		j.note(position{metas[0].Index, metas[0].Term})
 	}
-	return jointLogs{logs, j}, jointSnapshots{snapshots, j}, nil
+	return j, jointLogs{logs, j}, jointSnapshots{snapshots, j}, nil
 }
 
 // note takes note of a complete snapshot. It may be called concurrently.

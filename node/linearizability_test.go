@@ -23,6 +23,8 @@ const (
 	// simDuration is how long clients and faults go on in one random history.
 	simDuration = 2500 * time.Millisecond
 	simClients  = 4
+	// simLease is two thirds of an election, so that some leases outlast one.
+	simLease = 300 * time.Millisecond
 	// historyBudget is how much real time random histories may take.
 	historyBudget = 20 * time.Second
 )
@@ -46,7 +48,11 @@ func TestRandomHistoriesAreLinearizable(t *testing.T) {
 				if time.Since(began) > budget {
 					t.SkipNow()
 				}
-				h, problems := randomHistory(t, own, variant{})
+				var v variant
+				if own%3 > 0 {
+					v.lease = simLease
+				}
+				h, problems := randomHistory(t, own, v)
 				for _, problem := range problems {
 					t.Error(problem)
 				}
@@ -305,6 +311,16 @@ func verifying(n *Node) func(context.Context) error {
 	}
 }
 
+// hasty lives faster than the others, so that leases end too early for it.
+func hasty(factor time.Duration) func() time.Duration {
+	return func() time.Duration { return factor * time.Since(simStart) }
+}
+
+// unaware trusts the lease and does not look at what is pending.
+func unaware(r *replica) func(fsm.Digest, *fsm.Identity) bool {
+	return func(fsm.Digest, *fsm.Identity) bool { return r.lease.holds() }
+}
+
 // TestNegativeControlsAreCaught shows that the histories can fail: each control
 // is a plausible shortcut.
 func TestNegativeControlsAreCaught(t *testing.T) {
@@ -323,6 +339,12 @@ func TestNegativeControlsAreCaught(t *testing.T) {
 		},
 		"reads do not wait for the index": {electorate: func(r *replica) electorate { return eager{r} }},
 		"each attempt has its own id":     {appender: func(r *replica) appender { return forgetful{r} }},
+		"a lease never ends": {lease: simLease, tamper: func(r *replica) {
+			r.lease.bootTime = func() time.Duration { return 0 }
+		}},
+		"a revocation waits for nobody":    {lease: simLease, tamper: func(r *replica) { r.coverage.bootTime = hasty(1000) }},
+		"a new leader inherits no lease":   {lease: 2 * simLease, tamper: func(r *replica) { r.inherited = func() []fsm.ReadLease { return nil } }},
+		"what is pending is not looked at": {lease: simLease, knows: unaware},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -48,6 +48,7 @@ type Node struct {
 	replica    *replica
 	membership *cluster.Membership
 	proposer   *proposer
+	revoker    *proposer // of what may have to wait for the holders of read leases
 	confirmer  *confirmer
 
 	realms    *realm.Chain

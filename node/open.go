@@ -13,6 +13,7 @@ import (
 	"jeton/cluster"
 	"jeton/fsm"
 	"jeton/httpapi"
+	"jeton/node/config"
 	"jeton/node/realm"
 	"jeton/node/token"
 )
@@ -56,6 +57,8 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 	transport, err := cluster.NewTransport(cluster.TransportConfig{
 		Stream:    service.StreamLayer(),
 		AddressOf: n.addresses.addressOf,
+		Incoming:  stores.joint.mend,
+		Appended:  r.coverage.appended,
 		Logger:    n.log.Named("raft-transport"),
 	})
 	if err != nil {
@@ -63,6 +66,9 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 	}
 	n.onClose("raft transport", transport.Close)
 	r.learnCommit = transport.LearnCommit
+	if n.config.Read.Mode == config.ReadLease {
+		r.useLease(n.config.Read.Lease, bootTime)
+	}
 
 	if err := r.start(raftConfig(n.config, r.id, n.log, r.notify), stores, transport); err != nil {
 		return err
@@ -80,6 +86,8 @@ func (n *Node) peerTLS() *tls.Config { return n.transportTLS.TransportClient() }
 func (n *Node) openServices(context.Context) error {
 	n.proposer = newProposer(n.replica)
 	n.onClose("proposer", func() error { n.proposer.close(); return nil })
+	n.revoker = newProposer(n.replica)
+	n.onClose("proposer of revocations", func() error { n.revoker.close(); return nil })
 	n.confirmer = &confirmer{electorate: n.replica}
 	n.onClose("confirmed reads", func() error { n.confirmer.close(); return nil })
 
@@ -94,12 +102,13 @@ func (n *Node) openServices(context.Context) error {
 	if n.realms, err = realm.NewChain(chain); err != nil {
 		return fmt.Errorf("open the realms: %w", err)
 	}
-	n.users = realm.NewUsers(n.proposer, n.replica.state, hasher)
+	n.users = realm.NewUsers(n, n.replica.state, hasher)
 	n.tokens, err = token.New(token.Config{
-		Log:               n.proposer,
+		Log:               n,
 		View:              n.replica.state,
 		Realms:            n.realms,
 		Confirm:           n.confirmer.ConfirmRead,
+		KnowsRevocations:  n.replica.knowsRevocations,
 		Now:               n.replica.clock.Now,
 		Enabled:           n.config.Token.Enabled,
 		ClusterKey:        n.clusterKey,
@@ -121,7 +130,7 @@ func (n *Node) openHTTP(ctx context.Context) error {
 		Tokens:          n.tokens,
 		Authenticator:   n.tokens,
 		Users:           n.users,
-		Roles:           realm.NewRoles(n.proposer, n.replica.state),
+		Roles:           realm.NewRoles(n, n.replica.state),
 		Cluster:         n,
 		TokensEnabled:   n.config.Token.Enabled,
 		ForgetPasswords: n.realms.Forget,
@@ -171,11 +180,17 @@ func (n *Node) openBackground(ctx context.Context) error {
 	})
 	n.background.Go(func() { n.keepMembership(ctx) })
 	n.background.Go(func() { n.watchReadiness(ctx) })
+	if n.replica.lease != nil {
+		n.background.Go(func() { n.replica.lease.keep(ctx) })
+	}
 	n.startChores(ctx)
 	return nil
 }
 
 // Propose has the state machine apply a command; see [proposer.Propose].
 func (n *Node) Propose(ctx context.Context, c fsm.Command) (fsm.Outcome, error) {
+	if c.Kind().Revokes() {
+		return n.revoker.Propose(ctx, c)
+	}
 	return n.proposer.Propose(ctx, c)
 }

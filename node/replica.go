@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -51,6 +53,10 @@ type replica struct {
 	learnCommit func(leader raft.ServerID, address raft.ServerAddress, term, index, entryTerm uint64)
 	addresses   *addressBook
 	clock       *clusterClock
+	coverage    *coverage
+	lease       *lease                 // nil: reads are always confirmed by a quorum
+	pending     *pendingLog            // nil without lease
+	inherited   func() []fsm.ReadLease // what a new leader must reckon with: the state's
 	log         hclog.Logger
 
 	applied    broadcast     // the state machine applied an entry
@@ -70,13 +76,33 @@ func newReplica(id raft.ServerID, addresses *addressBook, log hclog.Logger, fata
 	r.state = fsm.New(r.stateApplied)
 	r.meter = &meter{FSM: r.state, now: time.Now, fatal: fatal}
 	r.clock = &clusterClock{now: time.Now, logged: func() int64 { return int64(r.state.Now()) }}
+	r.coverage = newCoverage(id, bootTime)
+	r.inherited = r.state.ReadLeases
 	return r
+}
+
+// useLease makes the replica ask for leases of that span. It comes before start.
+func (r *replica) useLease(span time.Duration, bootTime func() time.Duration) {
+	var boot [8]byte
+	_, _ = rand.Read(boot[:]) // never fails
+	r.coverage.bootTime = bootTime
+	r.lease = newLease(r.id, binary.LittleEndian.Uint64(boot[:]), span, bootTime)
+	r.lease.state, r.lease.append = r.state, r.append
+	r.lease.name = func() (operation fsm.OperationID) {
+		_, _ = rand.Read(operation[:]) // never fails
+		return operation
+	}
 }
 
 // start starts raft, whose NotifyCh must be notify, and begins to follow the
 // leadership. The caller closes first the replica, then raft.
 func (r *replica) start(config *raft.Config, s *stores, transport raft.Transport) (err error) {
-	r.raft, err = raft.NewRaft(config, r.meter, s.logs, s.stable, s.snapshots, transport)
+	logs := s.logs
+	if r.lease != nil {
+		r.pending = &pendingLog{LogStore: logs, state: r.state}
+		logs = r.pending
+	}
+	r.raft, err = raft.NewRaft(config, r.meter, logs, s.stable, s.snapshots, transport)
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}
@@ -130,13 +156,27 @@ func (r *replica) takeOffice(ctx context.Context) {
 		err := await(ctx, r.raft.Barrier(barrierTimeout))
 		if err == nil && r.leads() && r.raft.CurrentTerm() == term {
 			r.setClock()
-			r.leaderTerm.Store(term)
+			for _, granted := range r.inherited() {
+				r.coverage.granted(raft.ServerID(granted.Holder), time.Duration(granted.Span)*time.Millisecond)
+			}
+			r.ledTo(term)
 			r.leadership.wake()
 			r.log.Info("leading", "term", term)
 			return
 		}
 		if err != nil && !errors.Is(err, context.Canceled) {
 			r.log.Warn("not fit to lead yet", "term", term, "error", err)
+		}
+	}
+}
+
+// ledTo takes note of a term in which this node is fit to lead. One that was lost and won
+// again while the clocks were asked may finish after its successor.
+func (r *replica) ledTo(term uint64) {
+	for {
+		known := r.leaderTerm.Load()
+		if known >= term || r.leaderTerm.CompareAndSwap(known, term) {
+			return
 		}
 	}
 }
@@ -213,6 +253,10 @@ func (r *replica) appendHere(ctx context.Context, commands [][]byte) ([]fsm.Outc
 	if at <= 0 || at > fsm.MaxMoment {
 		return nil, fmt.Errorf("the clocks of this node and its peers say %s: set them right", time.UnixMilli(int64(at)))
 	}
+	term := r.raft.CurrentTerm()
+	if err := r.grant(commands); err != nil {
+		return nil, err
+	}
 	future := r.raft.Apply(fsm.AppendEntry(nil, at, commands), enqueueTimeout)
 	if err := await(ctx, future); err != nil {
 		return nil, fmt.Errorf("%w: append an entry: %w", errRetry, err)
@@ -221,7 +265,43 @@ func (r *replica) appendHere(ctx context.Context, commands [][]byte) ([]fsm.Outc
 	if !ok || len(outcomes) != len(commands) {
 		return nil, fmt.Errorf("state machine answered %T", future.Response())
 	}
-	return outcomes, nil
+	for i, command := range commands {
+		if revokes(command, outcomes[i]) {
+			if err := r.coverage.await(ctx, term, future.Index()); err != nil {
+				return nil, fmt.Errorf("%w: %w", errRetry, err)
+			}
+			break
+		}
+	}
+	return outcomes, r.granted(commands, future.Index())
+}
+
+// grant counts with the leases that the commands ask for, before they can exist.
+func (r *replica) grant(commands [][]byte) error {
+	for _, command := range commands {
+		lease, ok, err := leaseOf(command)
+		if err != nil {
+			return err
+		}
+		if ok {
+			r.coverage.granted(raft.ServerID(lease.Holder), time.Duration(lease.Span)*time.Millisecond)
+		}
+	}
+	return nil
+}
+
+// granted takes note of where the leases are in the log.
+func (r *replica) granted(commands [][]byte, index uint64) error {
+	for _, command := range commands {
+		lease, ok, err := leaseOf(command)
+		if err != nil {
+			return err
+		}
+		if ok {
+			r.coverage.leased(raft.ServerID(lease.Holder), index)
+		}
+	}
+	return nil
 }
 
 // await waits for a future of raft, which by itself may never come, no longer
@@ -238,7 +318,23 @@ func await(ctx context.Context, future raft.Future) error {
 }
 
 // stateApplied is called by the state machine after each entry.
-func (r *replica) stateApplied(uint64) { r.applied.wake() }
+func (r *replica) stateApplied(index uint64) {
+	if r.pending != nil {
+		r.pending.applied(index)
+		if r.lease.learn() && !r.leads() {
+			// The leader stamped the entry since we asked. Nothing else may tell us the time.
+			r.clock.leaderSaid(int64(r.state.Now()))
+		}
+	}
+	r.applied.wake()
+}
+
+// knowsRevocations tells whether this node's state includes every revocation of that
+// access token, or of its identity's rights, which was acknowledged before the call. If not, or
+// if it cannot tell, a confirmed read finds out.
+func (r *replica) knowsRevocations(access fsm.Digest, identity *fsm.Identity) bool {
+	return r.lease != nil && r.lease.holds() && !r.pending.concerns(access, identity)
+}
 
 // catchUp returns when the state includes the command entry that the leader named.
 func (r *replica) catchUp(ctx context.Context, leader cluster.Confirmation) error {

@@ -35,10 +35,16 @@ const (
 	recovery = 20 * time.Second
 )
 
+// simStart is when every bubble's clock starts.
+var simStart = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
 var simClusterKey = []byte("0123456789abcdef0123456789abcdef")
 
 // variant replaces parts of every member, to show that the checks notice.
 type variant struct {
+	lease      time.Duration  // of reads; 0: they are confirmed by a quorum
+	tamper     func(*replica) // before the replica starts
+	knows      func(*replica) func(fsm.Digest, *fsm.Identity) bool
 	appender   func(*replica) appender
 	electorate func(*replica) electorate
 	confirm    func(*Node) func(context.Context) error
@@ -101,6 +107,7 @@ type incarnation struct {
 	member *member
 	node   *Node
 	tokens *token.Service
+	joint  *joint
 	inbox  chan raft.RPC
 	dead   chan struct{} // closed when it is killed
 	ctx    context.Context
@@ -265,10 +272,19 @@ func (p *incarnation) open() error {
 	rc.CommitTimeout = simCommit
 	transport := &simTransport{from: p, address: m.address, addressOf: n.addresses.addressOf, timeout: rc.HeartbeatTimeout * 2}
 	r.learnCommit = transport.LearnCommit
+	sinceStart := func() time.Duration { return time.Since(simStart) }
+	r.coverage.bootTime = sinceStart
+	if v.lease > 0 {
+		r.useLease(v.lease, sinceStart)
+	}
+	if v.tamper != nil {
+		v.tamper(r)
+	}
 	opened := &stores{stable: stable}
-	if opened.logs, opened.snapshots, err = joinStores(logs, disk); err != nil {
+	if opened.joint, opened.logs, opened.snapshots, err = joinStores(logs, disk); err != nil {
 		return err
 	}
+	p.joint = opened.joint
 	if err := r.start(rc, opened, transport); err != nil {
 		return err
 	}
@@ -281,22 +297,27 @@ func (p *incarnation) open() error {
 func (p *incarnation) openServices(v variant) error {
 	n := p.node
 	r := n.replica
-	n.proposer, n.confirmer = newProposer(r), &confirmer{electorate: r}
+	n.proposer, n.revoker, n.confirmer = newProposer(r), newProposer(r), &confirmer{electorate: r}
 	if v.appender != nil {
-		n.proposer.log = v.appender(r)
+		n.proposer.log, n.revoker.log = v.appender(r), v.appender(r)
 	}
 	if v.electorate != nil {
 		n.confirmer.electorate = v.electorate(r)
 	}
 	n.onClose("proposer", func() error { n.proposer.close(); return nil })
+	n.onClose("proposer of revocations", func() error { n.revoker.close(); return nil })
 	n.onClose("confirmed reads", func() error { n.confirmer.close(); return nil })
 	confirm := n.confirmer.ConfirmRead
 	if v.confirm != nil {
 		confirm = v.confirm(n)
 	}
+	knows := r.knowsRevocations
+	if v.knows != nil {
+		knows = v.knows(r)
+	}
 	c := n.config.Token
 	tokens, err := token.New(token.Config{
-		Log: n.proposer, View: r.state, Realms: simRealm{state: r.state}, Confirm: confirm, Now: r.clock.Now, Enabled: true,
+		Log: n, KnowsRevocations: knows, View: r.state, Realms: simRealm{state: r.state}, Confirm: confirm, Now: r.clock.Now, Enabled: true,
 		ClusterKey: simClusterKey, AccessLifetime: p.member.sim.options.access, RefreshLifetime: c.RefreshLifetime,
 		RefreshWindow: max(p.member.sim.options.window, 0),
 	})
@@ -306,6 +327,9 @@ func (p *incarnation) openServices(v variant) error {
 	p.tokens, n.tokens = tokens, tokens
 	ctx, cancel := context.WithCancel(context.Background())
 	n.onClose("background duties", func() error { cancel(); n.background.Wait(); return nil })
+	if r.lease != nil {
+		n.background.Go(func() { r.lease.keep(ctx) })
+	}
 	if p.member.sim.options.formation {
 		n.background.Go(func() { n.keepMembership(ctx) })
 	}

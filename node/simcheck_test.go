@@ -93,14 +93,29 @@ func (s *sim) followers() (followers []*member) {
 func (s *sim) awaitReady() {
 	s.t.Helper()
 	for _, m := range s.members {
-		if p := m.running(); p != nil {
-			ctx, cancel := context.WithTimeout(s.t.Context(), recovery)
-			if err := p.node.confirmer.ConfirmRead(ctx); err != nil {
-				s.problem("%s is not ready within %v in a healthy cluster: %v", m.name, recovery, err)
-			}
-			cancel()
+		if err := s.ready(m); err != nil {
+			s.problem("%s is not ready within %v in a healthy cluster: %v", m.name, recovery, err)
 		}
 	}
+}
+
+// ready waits until a member that runs can confirm a read. One that gives up meanwhile
+// is started again.
+func (s *sim) ready(m *member) (err error) {
+	for end := time.Now().Add(recovery); time.Now().Before(end); {
+		p := m.running()
+		if p == nil {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(s.t.Context(), time.Second)
+		err = p.node.confirmer.ConfirmRead(ctx)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		s.supervise()
+	}
+	return err
 }
 
 // settle ends all faults and checks that the members agree.

@@ -253,6 +253,9 @@ func send[T any](t *simTransport, id raft.ServerID, address raft.ServerAddress, 
 	defer cancel()
 	answer, err := call(ctx, t.from, address, func(to *incarnation) (T, error) {
 		var none T
+		if request, ok := command.(*raft.AppendEntriesRequest); ok {
+			to.joint.mend(request)
+		}
 		answers := make(chan raft.RPCResponse, 1)
 		select {
 		case to.inbox <- raft.RPC{Command: command, Reader: bytes.NewReader(body), RespChan: answers}:
@@ -285,7 +288,17 @@ func (t *simTransport) AppendEntries(id raft.ServerID, address raft.ServerAddres
 		clone := *entry
 		copied.Entries[i] = &clone
 	}
-	return send(t, id, address, &copied, nil, response)
+	if err := send(t, id, address, &copied, nil, response); err != nil {
+		return err
+	}
+	if response.Success && response.Term == request.Term {
+		index := request.PrevLogEntry
+		if n := len(request.Entries); n > 0 {
+			index = request.Entries[n-1].Index
+		}
+		t.from.node.replica.coverage.appended(id, request.Term, index)
+	}
+	return nil
 }
 
 func (t *simTransport) RequestVote(id raft.ServerID, address raft.ServerAddress, request *raft.RequestVoteRequest, response *raft.RequestVoteResponse) error {
@@ -305,5 +318,11 @@ func (t *simTransport) InstallSnapshot(id raft.ServerID, address raft.ServerAddr
 	if err != nil {
 		return err
 	}
-	return send(t, id, address, request, body, response)
+	if err := send(t, id, address, request, body, response); err != nil {
+		return err
+	}
+	if response.Success && response.Term == request.Term {
+		t.from.node.replica.coverage.appended(id, request.Term, request.LastLogIndex)
+	}
+	return nil
 }

@@ -32,6 +32,7 @@ type stores struct {
 	logs      raft.LogStore
 	stable    raft.StableStore
 	snapshots raft.SnapshotStore
+	joint     *joint
 }
 
 // openStores opens the log and the snapshots of a data folder. fatal is called
@@ -83,7 +84,7 @@ func assembleStores(bolt *boltstore.BoltStore, dir *dataDir, c *config.Config, l
 		log.Warn("the log contradicted the newest snapshot and was deleted; what is missing comes from the leader")
 	}
 	opened := &stores{bolt: bolt, stable: stable}
-	if opened.logs, opened.snapshots, err = joinStores(logs, snapshots); err != nil {
+	if opened.joint, opened.logs, opened.snapshots, err = joinStores(logs, snapshots); err != nil {
 		return nil, err
 	}
 	return opened, nil

@@ -27,7 +27,7 @@ func table() []setting {
 		group("Tokens", tokenSettings()),
 		group("OAuth 2.0", oauth2Settings()),
 		group("Users and passwords", userSettings()),
-		group("Replication", raftSettings()),
+		group("Replication", slices.Concat(readSettings(), raftSettings())),
 		group("Requests, shutdown and logs", serviceSettings()),
 	)
 }
@@ -293,6 +293,15 @@ func setPasswordFile(c *Config, g given) error {
 	}
 	c.BootstrapPassword = realm.NewSecret(password)
 	return nil
+}
+
+func readSettings() []setting {
+	return []setting{
+		choice("read.mode", func(c *Config) *string { return &c.Read.Mode }, []string{ReadLease, ReadQuorum},
+			"How a node makes sure that a token it accepts was not invalidated elsewhere: quorum asks a majority of the nodes each time; lease asks nobody while it holds a lease. Not lease on machines that may be suspended and resumed."),
+		duration("read.lease", func(c *Config) *time.Duration { return &c.Read.Lease }, 200*time.Millisecond, 5*time.Second,
+			"How long such a lease lasts, and so about the longest that invalidations wait once after a node has died."),
+	}
 }
 
 func raftSettings() []setting {

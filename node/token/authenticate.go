@@ -71,11 +71,15 @@ func (s *Service) Authenticate(ctx context.Context, c Credentials) (Caller, erro
 		if err != nil {
 			return Caller{}, err
 		}
-		if s.gone(digest) {
+		t, found := s.view.AccessToken(digest)
+		if found && s.over(&t) {
 			return Caller{}, ErrExpired
 		}
-		if err := s.confirmRead(ctx); err != nil {
-			return Caller{}, err
+		// What is known and not revoked is live. What is unknown may just have been issued.
+		if !found || !s.knows(digest, t.Identity) {
+			if err := s.confirmRead(ctx); err != nil {
+				return Caller{}, err
+			}
 		}
 		return s.bearer(digest)
 	case SchemeBasic:
@@ -183,12 +187,17 @@ func (s *Service) RunAs(caller Caller, name fsm.Username) (Caller, error) {
 	}, nil
 }
 
-// gone tells whether an access token is over beyond doubt, so that it can be refused
-// without a confirmed read: it was invalidated, or has expired by the time on the
-// log. This node's idea of the time may be wrong until a leader has told it.
+// gone tells whether an access token is known and [Service.over].
 func (s *Service) gone(digest fsm.Digest) bool {
 	t, found := s.view.AccessToken(digest)
-	return found && (t.AccessInvalidated || s.view.Now() > t.AccessExpiresAt)
+	return found && s.over(&t)
+}
+
+// over tells whether an access token is over beyond doubt, so that it can be refused
+// without a confirmed read: it was invalidated, or has expired by the time on the
+// log. This node's idea of the time may be wrong until a leader has told it.
+func (s *Service) over(t *fsm.Token) bool {
+	return t.AccessInvalidated || s.view.Now() > t.AccessExpiresAt
 }
 
 // dead tells whether an access token is over. It is valid at the very

@@ -54,6 +54,10 @@ type Config struct {
 	// Confirm returns once View holds everything acknowledged before the call, or
 	// fails with ErrUnavailable.
 	Confirm func(ctx context.Context) error
+	// KnowsRevocations tells, without asking anybody, whether View includes every
+	// revocation of that access token, or of its identity's rights, which was acknowledged
+	// before the call. Nil: it never does.
+	KnowsRevocations func(access fsm.Digest, identity *fsm.Identity) bool
 	// Now is the cluster's time: never behind the time in the state.
 	Now func() time.Time
 	// Random yields the bits of tokens and salts, concurrently. Nil: crypto/rand.
@@ -85,6 +89,7 @@ type Service struct {
 	view    View
 	realms  Realms
 	confirm func(context.Context) error
+	knows   func(fsm.Digest, *fsm.Identity) bool
 	now     func() time.Time
 	random  io.Reader
 
@@ -105,8 +110,11 @@ func New(c Config) (*Service, error) {
 	if c.Random == nil {
 		c.Random = rand.Reader
 	}
+	if c.KnowsRevocations == nil {
+		c.KnowsRevocations = func(fsm.Digest, *fsm.Identity) bool { return false }
+	}
 	return &Service{
-		log: c.Log, view: c.View, realms: c.Realms, confirm: c.Confirm, now: c.Now, random: c.Random,
+		log: c.Log, view: c.View, realms: c.Realms, confirm: c.Confirm, knows: c.KnowsRevocations, now: c.Now, random: c.Random,
 		enabled: c.Enabled, clusterKey: slices.Clone(c.ClusterKey),
 		access: c.AccessLifetime, refresh: c.RefreshLifetime, session: c.SessionLifetime,
 		window: c.RefreshWindow, keepFamily: c.KeepFamilyOnReuse,

@@ -1,0 +1,88 @@
+package node
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/raft"
+)
+
+// entriesAt are entries first to last.
+func entriesAt(first, last uint64) []*raft.Log {
+	entries := []*raft.Log{}
+	for i := first; i <= last; i++ {
+		entries = append(entries, &raft.Log{Index: i, Term: 3})
+	}
+	return entries
+}
+
+// TestWhatIsBeforeTheLogIsTakenFromARequest: the follower has a snapshot up to entry 10,
+// and its log may begin before the snapshot's end.
+func TestWhatIsBeforeTheLogIsTakenFromARequest(t *testing.T) {
+	type request struct {
+		prev, prevTerm uint64
+		first, last    uint64 // of the entries; none if last is less
+		commit         uint64
+	}
+	for name, c := range map[string]struct {
+		kept      uint64 // first entry in the log, which ends with 14; zero: it is empty
+		got, want request
+	}{
+		"heartbeat":                  {got: request{0, 0, 1, 0, 0}, want: request{0, 0, 1, 0, 0}},
+		"after the snapshot":         {got: request{12, 3, 13, 14, 13}, want: request{12, 3, 13, 14, 13}},
+		"right after it":             {got: request{10, 3, 11, 12, 12}, want: request{10, 3, 11, 12, 12}},
+		"no log, across the end":     {got: request{7, 1, 8, 12, 12}, want: request{0, 0, 11, 12, 12}},
+		"no log, from the first on":  {got: request{0, 0, 1, 12, 12}, want: request{0, 0, 11, 12, 12}},
+		"no log, up to the end":      {got: request{7, 1, 8, 10, 10}, want: request{0, 0, 1, 0, 10}},
+		"no log, nothing, early":     {got: request{7, 1, 8, 7, 7}, want: request{0, 0, 1, 0, 7}},
+		"before what is kept":        {kept: 8, got: request{6, 1, 7, 12, 11}, want: request{0, 0, 8, 12, 11}},
+		"right before what is kept":  {kept: 8, got: request{7, 1, 8, 12, 11}, want: request{0, 0, 8, 12, 11}},
+		"all before what is kept":    {kept: 8, got: request{0, 0, 1, 4, 4}, want: request{0, 0, 1, 0, 4}},
+		"within what is kept":        {kept: 8, got: request{8, 1, 9, 12, 11}, want: request{8, 1, 9, 12, 11}},
+		"all is kept":                {kept: 1, got: request{0, 0, 1, 12, 11}, want: request{0, 0, 1, 12, 11}},
+		"more committed than it has": {kept: 8, got: request{12, 3, 13, 13, 14}, want: request{12, 3, 13, 13, 13}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			logs := raft.NewInmemStore()
+			if c.kept > 0 {
+				if err := logs.StoreLogs(entriesAt(c.kept, 14)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			build := func(r request) *raft.AppendEntriesRequest {
+				return &raft.AppendEntriesRequest{
+					Term: 4, PrevLogEntry: r.prev, PrevLogTerm: r.prevTerm, LeaderCommitIndex: r.commit, Entries: entriesAt(r.first, r.last),
+				}
+			}
+			j := &joint{logs: logs}
+			j.note(position{index: 10, term: 2})
+			got := build(c.got)
+			j.mend(got)
+			if d := cmp.Diff(build(c.want), got); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// TestAFollowerWhoseAnswersWereLostGoesOn: it has taken a snapshot and dropped the log
+// before it, and the leader believes it to be further back than that.
+func TestAFollowerWhoseAnswersWereLostGoesOn(t *testing.T) {
+	simulate(t, simOptions{seed: simSeed(t, 1), trailing: 1}, func(t *testing.T, s *sim) {
+		s.startAll()
+		s.addUser("user0")
+		leader, follower := s.leader(), s.followers()[0]
+		s.net.isolate(names(follower), names(leader), true)
+		for range 20 {
+			if _, err := leader.running().issue(t.Context(), "user0"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := follower.running().node.replica.raft
+		if err := r.Snapshot().Error(); err != nil {
+			t.Fatal(err)
+		}
+		s.net.heal()
+		s.awaitReady()
+	})
+}

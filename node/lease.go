@@ -1,0 +1,151 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"jeton/fsm"
+)
+
+const (
+	// leaseRenewals is how often a lease is renewed in its span.
+	leaseRenewals = 4
+	// leaseIdle is how long nobody must have read here until the lease is let go. Then
+	// the log of an idle cluster does not grow, and no write waits for this node.
+	leaseIdle = 10 * time.Second
+	// leaseMemory is how many requests for a lease may be under way.
+	leaseMemory = 4 * leaseRenewals
+)
+
+// lease is this node's right to answer reads by its own state, without asking
+// anybody: until its deadline every acknowledged revocation is in this node's log.
+// DESIGN.md, "Read leases", says why. Safe for concurrent use.
+type lease struct {
+	holder   string
+	boot     uint64 // of this process
+	span     time.Duration
+	bootTime func() time.Duration // grows while the machine sleeps, too
+	state    *fsm.FSM
+	append   func(ctx context.Context, commands [][]byte) ([]fsm.Outcome, error)
+	// name draws an operation id.
+	name func() fsm.OperationID
+
+	deadline atomic.Int64 // in boot time; zero: there is no lease
+	lastRead atomic.Int64 // in boot time, a little late
+	wanted   chan struct{}
+
+	mu     sync.Mutex
+	number uint64                   // of the newest request
+	asked  map[uint64]time.Duration // when each of the newest requests began
+}
+
+func newLease(id raft.ServerID, boot uint64, span time.Duration, bootTime func() time.Duration) *lease {
+	return &lease{
+		holder: string(id), boot: boot, span: span, bootTime: bootTime,
+		wanted: make(chan struct{}, 1), asked: make(map[uint64]time.Duration),
+	}
+}
+
+// holds tells whether the state and the log of this node hold every revocation that
+// was acknowledged before the call. Who asks wants the lease to go on.
+func (l *lease) holds() bool {
+	now := int64(l.bootTime())
+	// Stored now and then only, so that readers on many cores do not fight for it.
+	if last := l.lastRead.Load(); last == 0 || now-last > int64(leaseIdle/leaseMemory) {
+		l.lastRead.Store(now)
+	}
+	if now < l.deadline.Load() {
+		return true
+	}
+	select {
+	case l.wanted <- struct{}{}:
+	default:
+	}
+	return false
+}
+
+// keep renews the lease while there are readers, until ctx ends.
+func (l *lease) keep(ctx context.Context) {
+	pace := time.NewTimer(0)
+	defer pace.Stop()
+	for {
+		select {
+		case <-l.wanted:
+		case <-ctx.Done():
+			return
+		}
+		for int64(l.bootTime())-l.lastRead.Load() < int64(leaseIdle) {
+			pace.Reset(l.span / leaseRenewals)
+			l.renew(ctx)
+			select {
+			case <-pace.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// renew asks for the lease to go on. A request that fails is not repeated: the next
+// one follows soon, and until then reads are confirmed by a quorum.
+func (l *lease) renew(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, l.span)
+	defer cancel()
+	l.mu.Lock()
+	l.number++
+	number := l.number
+	delete(l.asked, number-leaseMemory)
+	l.asked[number] = l.bootTime() // before anybody can have heard of it
+	l.mu.Unlock()
+	command := fsm.AppendCommand(nil, fsm.Lease{
+		Header: fsm.Header{Operation: l.name()},
+		Holder: l.holder, Boot: l.boot, Number: number, Span: l.span.Milliseconds(),
+	})
+	_, _ = l.append(ctx, [][]byte{command}) // what counts is what is applied, see learn
+}
+
+// learn takes note of the leases in the state, and tells whether one is news.
+func (l *lease) learn() (news bool) {
+	for _, granted := range l.state.ReadLeases() {
+		if granted.Holder != l.holder || granted.Boot != l.boot {
+			continue
+		}
+		l.mu.Lock()
+		asked, known := l.asked[granted.Number]
+		l.mu.Unlock()
+		if known && l.extend(asked+time.Duration(granted.Span)*time.Millisecond) {
+			news = true
+		}
+	}
+	return news
+}
+
+func (l *lease) extend(deadline time.Duration) bool {
+	for {
+		known := l.deadline.Load()
+		if known >= int64(deadline) {
+			return false
+		}
+		if l.deadline.CompareAndSwap(known, int64(deadline)) {
+			return true
+		}
+	}
+}
+
+// leaseOf returns the lease that a command asks for, if it does.
+func leaseOf(command []byte) (lease fsm.Lease, ok bool, err error) {
+	if len(command) == 0 || fsm.Kind(command[0]) != fsm.KindLease {
+		return fsm.Lease{}, false, nil
+	}
+	decoded, err := fsm.DecodeCommand(command)
+	if err != nil {
+		return fsm.Lease{}, false, fmt.Errorf("request for a lease: %w", err)
+	}
+	lease, ok = decoded.(fsm.Lease)
+	return lease, ok, nil
+}

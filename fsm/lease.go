@@ -57,8 +57,8 @@ type leases []ReadLease
 // that was granted longest ago, before those of more members than a cluster has.
 const maxLeases = 64
 
-func (l leases) find(holder string) (int, bool) {
-	return slices.BinarySearchFunc(l, holder, func(v ReadLease, name string) int { return cmp.Compare(v.Holder, name) })
+func (l *leases) find(holder string) (int, bool) {
+	return slices.BinarySearchFunc(*l, holder, func(v ReadLease, name string) int { return cmp.Compare(v.Holder, name) })
 }
 
 // put replaces the holder's lease. It leaves slices alone that were handed out.
@@ -88,10 +88,10 @@ func (v *ReadLease) code(x *codec) {
 }
 
 // relink refuses what put would not have made.
-func (l leases) relink(x *codec, applied uint64) {
-	x.require(len(l) <= maxLeases, "too many leases")
-	for i := range l {
-		x.require(i == 0 || l[i-1].Holder < l[i].Holder, "order of leases")
-		x.require(l[i].Index <= applied, "lease of the future")
+func (l *leases) relink(x *codec, applied uint64) {
+	x.require(len(*l) <= maxLeases, "too many leases")
+	for i, v := range *l {
+		x.require(i == 0 || (*l)[i-1].Holder < v.Holder, "order of leases")
+		x.require(v.Index <= applied, "lease of the future")
 	}
 }

@@ -25,7 +25,7 @@ func TestLeasesAreBounded(t *testing.T) {
 	if _, known := s.state.leases.find("holder-000"); known {
 		t.Error("the oldest lease is kept")
 	}
-	if _, known := leases(before).find("holder-000"); !known {
+	if _, known := (*leases)(&before).find("holder-000"); !known {
 		t.Error("what was handed out has changed")
 	}
 	if _, err := restore(bytes.NewReader(written(t, s.state))); err != nil {

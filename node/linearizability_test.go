@@ -312,8 +312,8 @@ func verifying(n *Node) func(context.Context) error {
 }
 
 // hasty lives faster than the others, so that leases end too early for it.
-func hasty(factor time.Duration) func() time.Duration {
-	return func() time.Duration { return factor * time.Since(simStart) }
+func hasty(factor int64) func() time.Duration {
+	return func() time.Duration { return time.Duration(factor * time.Since(simStart).Nanoseconds()) }
 }
 
 // unaware trusts the lease and does not look at what is pending.

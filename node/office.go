@@ -1,0 +1,112 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"jeton/fsm"
+)
+
+// takeOffice makes a new leader fit to answer for the cluster: raft announces
+// leadership before the entries of earlier terms are applied.
+func (r *replica) takeOffice(ctx context.Context) {
+	for ctx.Err() == nil && r.leads() {
+		term := r.raft.CurrentTerm()
+		err := await(ctx, r.raft.Barrier(barrierTimeout))
+		if err == nil && r.leads() && r.raft.CurrentTerm() == term {
+			r.setClock()
+			for _, granted := range r.inherited() {
+				r.coverage.granted(raft.ServerID(granted.Holder), time.Duration(granted.Span)*time.Millisecond)
+			}
+			r.ledTo(term)
+			r.leadership.wake()
+			r.log.Info("leading", "term", term)
+			return
+		}
+		if err != nil && !errors.Is(err, context.Canceled) {
+			r.log.Warn("not fit to lead yet", "term", term, "error", err)
+		}
+	}
+}
+
+// ledTo takes note of a term in which this node is fit to lead. One that was lost and won
+// again while the clocks were asked may finish after its successor.
+func (r *replica) ledTo(term uint64) {
+	for {
+		known := r.leaderTerm.Load()
+		if known >= term || r.leaderTerm.CompareAndSwap(known, term) {
+			return
+		}
+	}
+}
+
+// inOffice tells whether this node leads and is fit to: what earlier leaders
+// committed is applied, and the clock agrees with the voters'.
+func (r *replica) inOffice() bool {
+	term := r.raft.CurrentTerm()
+	return r.leads() && r.leaderTerm.Load() == term
+}
+
+// appendHere proposes one entry to this node's raft.
+func (r *replica) appendHere(ctx context.Context, commands [][]byte) ([]fsm.Outcome, error) {
+	if !r.inOffice() {
+		return nil, fmt.Errorf("%w: this node has just been elected", errRetry)
+	}
+	at := fsm.UnixMilli(r.clock.Now().UnixMilli())
+	if at <= 0 || at > fsm.MaxMoment {
+		return nil, fmt.Errorf("the clocks of this node and its peers say %s: set them right", time.UnixMilli(int64(at)))
+	}
+	term := r.raft.CurrentTerm()
+	if err := r.grant(commands); err != nil {
+		return nil, err
+	}
+	future := r.raft.Apply(fsm.AppendEntry(nil, at, commands), enqueueTimeout)
+	if err := await(ctx, future); err != nil {
+		return nil, fmt.Errorf("%w: append an entry: %w", errRetry, err)
+	}
+	outcomes, ok := future.Response().([]fsm.Outcome)
+	if !ok || len(outcomes) != len(commands) {
+		return nil, fmt.Errorf("state machine answered %T", future.Response())
+	}
+	for i, command := range commands {
+		if revokes(command, outcomes[i]) {
+			if err := r.coverage.await(ctx, term, future.Index()); err != nil {
+				return nil, fmt.Errorf("%w: %w", errRetry, err)
+			}
+			break
+		}
+	}
+	return outcomes, r.granted(commands, future.Index())
+}
+
+// grant counts with the leases that the commands ask for, before they can exist.
+func (r *replica) grant(commands [][]byte) error {
+	for _, command := range commands {
+		lease, ok, err := leaseOf(command)
+		if err != nil {
+			return err
+		}
+		if ok {
+			r.coverage.granted(raft.ServerID(lease.Holder), time.Duration(lease.Span)*time.Millisecond)
+		}
+	}
+	return nil
+}
+
+// granted takes note of where the leases are in the log.
+func (r *replica) granted(commands [][]byte, index uint64) error {
+	for _, command := range commands {
+		lease, ok, err := leaseOf(command)
+		if err != nil {
+			return err
+		}
+		if ok {
+			r.coverage.leased(raft.ServerID(lease.Holder), index)
+		}
+	}
+	return nil
+}

@@ -79,10 +79,15 @@ func TestAFollowerWhoseAnswersWereLostGoesOn(t *testing.T) {
 			}
 		}
 		r := follower.running().node.replica.raft
+		s.eventually("the follower has what its leader has", func() bool {
+			return r.LastIndex() == leader.running().node.replica.raft.LastIndex() && r.AppliedIndex() == r.LastIndex()
+		})
 		if err := r.Snapshot().Error(); err != nil {
 			t.Fatal(err)
 		}
+		follower.kill() // and with it the last answer on its way
 		s.net.heal()
+		follower.start()
 		s.awaitReady()
 	})
 }

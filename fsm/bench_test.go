@@ -140,7 +140,7 @@ func (w *world) structure() (n int) {
 	p := w.fsm.state.pairs
 	n = len(p.records.pages) * (pageSlots*pairSize + 8 + 72)
 	for _, ix := range []*index{&p.access, &p.refresh} {
-		n += 8 * len(ix.directory)
+		n += 32 * len(ix.directory)
 		for i, s := range ix.directory {
 			if i == 0 || ix.directory[i-1] != s {
 				n += 5*s.size() + 32

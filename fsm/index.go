@@ -12,16 +12,19 @@ package fsm
 type index struct {
 	hash      func(ref) uint64 // of what the ref stands for
 	directory []*segment       // by the top depth bits of the hash
+	places    []slots          // likewise: a search goes past the segment, which would be one more cold read
 	depth     uint8
 	used      int
 }
 
-// segment is 32 bytes, so that those of a large index stay in a processor's cache.
 type segment struct {
-	groups []group
-	used   uint32
-	depth  uint8 // how many bits of the hash all its refs share
+	slots
+	used  uint32
+	depth uint8 // how many bits of the hash all its refs share
 }
+
+// slots are the memory of a segment.
+type slots []group
 
 // group is eight slots that are mostly in one cache line.
 type group struct {
@@ -43,7 +46,8 @@ const (
 )
 
 func newIndex(hash func(ref) uint64) index {
-	return index{hash: hash, directory: []*segment{newSegment(0, smallSegment)}}
+	first := newSegment(0, smallSegment)
+	return index{hash: hash, directory: []*segment{first}, places: []slots{first.slots}}
 }
 
 // reserve makes an empty index ready for n refs, so that it need not grow meanwhile.
@@ -51,15 +55,18 @@ func (ix *index) reserve(n int) {
 	for n>>ix.depth > maxSegment*5/8 && ix.depth < maxDepth {
 		ix.depth++
 	}
-	ix.directory = make([]*segment, 1<<ix.depth)
+	ix.directory, ix.places = make([]*segment, 1<<ix.depth), make([]slots, 1<<ix.depth)
 	for i := range ix.directory {
-		ix.directory[i] = newSegment(ix.depth, nextSize(n>>ix.depth))
+		s := newSegment(ix.depth, nextSize(n>>ix.depth))
+		ix.directory[i], ix.places[i] = s, s.slots
 	}
 }
 
 func newSegment(depth uint8, size int) *segment {
-	return &segment{depth: depth, groups: make([]group, size/groupSlots)}
+	return &segment{depth: depth, slots: newSlots(size)}
 }
+
+func newSlots(size int) slots { return make(slots, size/groupSlots) }
 
 func (ix *index) segment(h uint64) *segment {
 	return ix.directory[h>>(64-ix.depth)]
@@ -68,17 +75,17 @@ func (ix *index) segment(h uint64) *segment {
 func tagOf(h uint64) uint8 { return max(1, uint8(h>>32)) } //nolint:gosec // a byte of it
 
 // size is the number of slots.
-func (s *segment) size() int { return len(s.groups) * groupSlots }
+func (s slots) size() int { return len(s) * groupSlots }
 
 // full tells whether one more ref is too much.
 func (s *segment) full() bool { return int(s.used)+1 > s.size()*loadLimit/loadOf }
 
 // home is where the search for h begins.
-func (s *segment) home(h uint64) int {
+func (s slots) home(h uint64) int {
 	return int(h & (1<<32 - 1) * uint64(s.size()) >> 32) //nolint:gosec // less than the size
 }
 
-func (s *segment) next(i int) int {
+func (s slots) next(i int) int {
 	if i++; i == s.size() {
 		return 0
 	}
@@ -86,18 +93,18 @@ func (s *segment) next(i int) int {
 }
 
 // at returns what is in slot i. A tag of zero: nothing.
-func (s *segment) at(i int) (tag uint8, r ref) {
-	g := &s.groups[i/groupSlots]
+func (s slots) at(i int) (tag uint8, r ref) {
+	g := &s[i/groupSlots]
 	return g.tags[i%groupSlots], g.refs[i%groupSlots]
 }
 
-func (s *segment) set(i int, tag uint8, r ref) {
-	g := &s.groups[i/groupSlots]
+func (s slots) set(i int, tag uint8, r ref) {
+	g := &s[i/groupSlots]
 	g.tags[i%groupSlots], g.refs[i%groupSlots] = tag, r
 }
 
 // all calls visit with the ref in each slot in use.
-func (s *segment) all(visit func(ref)) {
+func (s slots) all(visit func(ref)) {
 	for i := range s.size() {
 		if tag, r := s.at(i); tag != 0 {
 			visit(r)
@@ -107,7 +114,7 @@ func (s *segment) all(visit func(ref)) {
 
 // find returns the ref with hash h of which is holds. It is zero if there is none.
 func (ix *index) find(h uint64, is func(ref) bool) (ref, bool) {
-	s, wanted := ix.segment(h), tagOf(h)
+	s, wanted := ix.places[h>>(64-ix.depth)], tagOf(h)
 	for i := s.home(h); ; i = s.next(i) {
 		tag, r := s.at(i)
 		if tag == wanted && is(r) {
@@ -149,18 +156,31 @@ func (ix *index) remove(h uint64, r ref) {
 	s.close(i, ix.hash)
 	s.used--
 	ix.used--
-	s.shrink(ix.hash)
+	if s.shrink(ix.hash) {
+		ix.publish(h, s)
+	}
 }
 
-// shrink gives memory back when most of it is unused.
-func (s *segment) shrink(hash func(ref) uint64) {
-	if s.size() > smallSegment && int(s.used) < s.size()/4 {
-		s.resize(nextSize(int(s.used)), hash)
+// shrink gives memory back when most of it is unused, and tells whether it did.
+func (s *segment) shrink(hash func(ref) uint64) bool {
+	if s.size() <= smallSegment || int(s.used) >= s.size()/4 {
+		return false
+	}
+	s.resize(nextSize(int(s.used)), hash)
+	return true
+}
+
+// publish has searches find s, to which h belongs, where it is now.
+func (ix *index) publish(h uint64, s *segment) {
+	span := len(ix.directory) >> s.depth // entries that lead to s
+	start := int(h>>(64-s.depth)) * span //nolint:gosec // at most maxDepth bits
+	for i := start; i < start+span; i++ {
+		ix.directory[i], ix.places[i] = s, s.slots
 	}
 }
 
 // close frees slot i and moves those behind it up, so that no search ends early.
-func (s *segment) close(i int, hash func(ref) uint64) {
+func (s slots) close(i int, hash func(ref) uint64) {
 	for j := s.next(i); ; j = s.next(j) {
 		tag, r := s.at(j)
 		if tag == 0 {
@@ -175,7 +195,7 @@ func (s *segment) close(i int, hash func(ref) uint64) {
 }
 
 // distance is how far a search goes from slot i to slot j.
-func (s *segment) distance(i, j int) int {
+func (s slots) distance(i, j int) int {
 	if j < i {
 		j += s.size()
 	}
@@ -186,6 +206,7 @@ func (s *segment) distance(i, j int) int {
 func (ix *index) grow(h uint64, s *segment) {
 	if s.size() < maxSegment || s.depth == maxDepth {
 		s.resize(nextSize(int(s.used)+1), ix.hash)
+		ix.publish(h, s)
 		return
 	}
 	if s.depth == ix.depth {
@@ -206,18 +227,19 @@ func nextSize(n int) int {
 }
 
 func (s *segment) resize(size int, hash func(ref) uint64) {
-	old := *s
-	*s = *newSegment(old.depth, size)
+	old := s.slots
+	s.slots, s.used = newSlots(size), 0
 	old.all(func(r ref) { s.put(hash(r), r) })
 }
 
-// double doubles the directory: one word for each segment of two thousand slots.
+// double doubles the directory: 32 bytes for each segment of two thousand slots.
 func (ix *index) double() {
-	directory := make([]*segment, 2*len(ix.directory))
+	directory, places := make([]*segment, 2*len(ix.directory)), make([]slots, 2*len(ix.directory))
 	for i, s := range ix.directory {
 		directory[2*i], directory[2*i+1] = s, s
+		places[2*i], places[2*i+1] = s.slots, s.slots
 	}
-	ix.directory = directory
+	ix.directory, ix.places = directory, places
 	ix.depth++
 }
 
@@ -233,12 +255,8 @@ func (ix *index) split(h uint64, s *segment) {
 		}
 		half.put(hash, r)
 	})
-	for _, half := range halves {
+	for bit, half := range halves {
 		half.shrink(ix.hash)
-	}
-	span := len(ix.directory) >> s.depth // entries that point to s
-	start := int(h>>(64-s.depth)) * span //nolint:gosec // at most maxDepth bits
-	for i := range span {
-		ix.directory[start+i] = halves[i/(span/2)]
+		ix.publish(h&^(1<<(63-s.depth))|uint64(bit)<<(63-s.depth), half)
 	}
 }

@@ -191,6 +191,11 @@ func TestIndex(t *testing.T) {
 				if h.used != used {
 					t.Errorf("used: want %d, got %d", used, h.used)
 				}
+				for i, s := range h.directory {
+					if place := h.places[i]; len(place) != len(s.slots) || &place[0] != &s.slots[0] {
+						t.Fatalf("entry %d of the directory leads to another place than its segment's", i)
+					}
+				}
 			}
 			check(func(uint64) bool { return true })
 			for v := range c.n {

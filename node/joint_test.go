@@ -2,6 +2,7 @@ package node
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/raft"
@@ -85,7 +86,8 @@ func TestAFollowerWhoseAnswersWereLostGoesOn(t *testing.T) {
 		if err := r.Snapshot().Error(); err != nil {
 			t.Fatal(err)
 		}
-		follower.kill() // and with it the last answer on its way
+		follower.kill()
+		time.Sleep(4 * simHeartbeat) // until the leader has given up the last request
 		s.net.heal()
 		follower.start()
 		s.awaitReady()

@@ -82,11 +82,14 @@ func (o *Operation) CheckAnswer(status int, header http.Header, body []byte) err
 	return described.check(o.Method, header, body)
 }
 
-// Check tells why an answer should never have been given: it is a 5xx, does not say
-// which product it comes from, is not of the form that it says, or is not described.
+// ErrServer is an answer by which the server says that it failed.
+var ErrServer = errors.New("a 5xx")
+
+// Check tells why an answer should never have been given: it is a 5xx ([ErrServer]), does
+// not say which product it comes from, is not of the form that it says, or is not described.
 func (r *Request) Check(status int, header http.Header, body []byte) error {
 	if status >= http.StatusInternalServerError {
-		return errors.New("a 5xx")
+		return fmt.Errorf("%w: %d", ErrServer, status)
 	}
 	if header.Get("X-Elastic-Product") != "Elasticsearch" {
 		return errors.New("no X-elastic-product")

@@ -87,8 +87,12 @@ func FuzzRestore(f *testing.F) {
 		}
 		play := &story{t: t, state: s, at: max(s.now, start), index: 1000}
 		for _, c := range []Command{
-			pairOf(9), refreshOf(1, 8), refreshOf(3, 9), DeleteUser{Username: "bob"}, Invalidate{Username: "ada"},
-			Invalidate{Refresh: Digest{1, 'r'}, Reach: ReachFamily}, Invalidate{Realm: RealmNative}, Invalidate{All: true},
+			pairOf(9), refreshOf(1, 8), refreshOf(3, 9),
+			DeleteUser{Username: "bob"},
+			Invalidate{Username: "ada"},
+			Invalidate{Refresh: Digest{1, 'r'}, Reach: ReachFamily},
+			Invalidate{Realm: RealmNative},
+			Invalidate{All: true},
 		} {
 			play.apply(c)
 		}

@@ -152,7 +152,7 @@ func (m *model) issue(c Issue) Outcome {
 	p := &modelPair{access: c.Access, refresh: c.Refresh}
 	p.Token = Token{
 		Identity:        &c.Identity,
-		Client:          c.Client,
+		Client:          &c.Client,
 		CreatedAt:       m.now,
 		AccessExpiresAt: m.now + UnixMilli(c.AccessLifetime),
 	}
@@ -233,7 +233,7 @@ func (m *model) succeed(p *modelPair, c Refresh) Outcome {
 	next := &modelPair{access: c.Access, refresh: c.Refresh, family: p.family, sessionEnds: p.sessionEnds}
 	next.Token = Token{
 		Identity:         new(*p.Identity),
-		Client:           c.Client,
+		Client:           &c.Client,
 		CreatedAt:        m.now,
 		AccessExpiresAt:  m.now + UnixMilli(c.AccessLifetime),
 		RefreshExpiresAt: m.now + UnixMilli(c.RefreshLifetime),

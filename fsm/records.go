@@ -23,11 +23,11 @@ type Role struct {
 	Rest    []byte
 }
 
-// Token is one pair as its access or refresh token finds it. The identity is
-// shared and immutable.
+// Token is one pair as its access or refresh token finds it. The identity and the
+// client are shared and immutable.
 type Token struct {
 	Identity           *Identity
-	Client             Client
+	Client             *Client
 	CreatedAt          UnixMilli
 	AccessExpiresAt    UnixMilli // valid at this very moment, invalid after
 	RefreshExpiresAt   UnixMilli // zero: no refresh token; the session's end is included

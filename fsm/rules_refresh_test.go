@@ -90,7 +90,7 @@ func TestRefreshInheritsAndRenews(t *testing.T) {
 	s.wantLive("1r 2a 2r", 1, 2)
 	got, _ := s.state.token(s.state.pairs.byRefresh(Digest{2, 'r'}))
 	want := Token{
-		Identity: &first.Identity, Client: renamed, CreatedAt: start + 10*hour,
+		Identity: &first.Identity, Client: &renamed, CreatedAt: start + 10*hour,
 		AccessExpiresAt:  start + 10*hour + 20*minute,
 		RefreshExpiresAt: start + 30*hour, // the session ends before the day is over
 		SessionEndsAt:    start + 30*hour,

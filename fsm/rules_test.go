@@ -201,7 +201,7 @@ func TestIssue(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)
 			s.play(step{0, c.issue, Outcome{}})
-			c.want.Identity, c.want.Client, c.want.CreatedAt = &c.issue.Identity, kibana, start
+			c.want.Identity, c.want.Client, c.want.CreatedAt = &c.issue.Identity, &kibana, start
 			got, ok := s.state.token(s.state.pairs.byAccess(c.issue.Access))
 			if d := cmp.Diff(c.want, got); !ok || d != "" {
 				t.Errorf("by access token (-want +got):\n%s", d)

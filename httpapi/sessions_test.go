@@ -13,7 +13,7 @@ func TestSessions(t *testing.T) {
 	native := fsm.Realm{Name: fsm.RealmNative, Type: "native"}
 	joe := fsm.Principal{Username: "joe", Realm: native}
 	pair := token.Session{Active: true, Listed: fsm.Listed{ID: fsm.Digest{1}, Token: fsm.Token{
-		Identity: &fsm.Identity{Principal: joe}, Client: fsm.Client{Principal: elastic().Principal},
+		Identity: &fsm.Identity{Principal: joe}, Client: &fsm.Client{Principal: elastic().Principal},
 		CreatedAt: 1000, AccessExpiresAt: 2000, RefreshExpiresAt: 3000, SessionEndsAt: 4000, Refreshed: true,
 	}}}
 	alone := token.Session{Listed: fsm.Listed{ID: fsm.Digest{2}, Token: fsm.Token{
@@ -21,7 +21,7 @@ func TestSessions(t *testing.T) {
 			Principal: joe, Scope: []string{"manage_token", "monitor"},
 			RunBy: &fsm.Actor{Principal: elastic().Principal},
 		},
-		Client:    fsm.Client{Principal: joe, RunBy: elastic().Principal},
+		Client:    &fsm.Client{Principal: joe, RunBy: elastic().Principal},
 		CreatedAt: 1000, AccessExpiresAt: 2000, AccessInvalidated: true,
 	}}}
 	page := world{

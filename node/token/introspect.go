@@ -59,7 +59,7 @@ func (s *Service) inspect(presented realm.Secret) Introspection {
 			return Introspection{}
 		}
 		return Introspection{
-			Active: true, Pair: digest, Identity: t.Identity, Client: t.Client,
+			Active: true, Pair: digest, Identity: t.Identity, Client: *t.Client,
 			IssuedAt: moment(t.CreatedAt), ExpiresAt: moment(t.AccessExpiresAt),
 		}
 	}
@@ -77,7 +77,7 @@ func (s *Service) inspectRefresh(digest fsm.Digest) Introspection {
 		return Introspection{}
 	}
 	return Introspection{
-		Active: true, RefreshToken: true, Identity: t.Identity, Client: t.Client,
+		Active: true, RefreshToken: true, Identity: t.Identity, Client: *t.Client,
 		IssuedAt: moment(t.CreatedAt), ExpiresAt: moment(t.RefreshExpiresAt),
 	}
 }

@@ -40,7 +40,7 @@ func TestPasswordGrant(t *testing.T) {
 	now := fsm.UnixMilli(clock.now().UnixMilli())
 	wantRecord := fsm.Token{
 		Identity:         joe,
-		Client:           fsm.Client{Principal: fsm.Principal{Username: "admin", Realm: joe.Realm}},
+		Client:           &fsm.Client{Principal: fsm.Principal{Username: "admin", Realm: joe.Realm}},
 		CreatedAt:        now,
 		AccessExpiresAt:  now + fsm.UnixMilli(accessLifetime.Milliseconds()),
 		RefreshExpiresAt: now + fsm.UnixMilli(refreshLifetime.Milliseconds()),

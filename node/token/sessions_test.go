@@ -110,7 +110,7 @@ func TestSessionIsDescribed(t *testing.T) {
 	}
 	got := page.Sessions[1]
 	want := token.Session{Listed: fsm.Listed{ID: id, Token: fsm.Token{
-		Identity: got.Identity, Client: portal.Client(), CreatedAt: begin,
+		Identity: got.Identity, Client: new(portal.Client()), CreatedAt: begin,
 		AccessExpiresAt: begin + 20*60_000, RefreshExpiresAt: begin + 24*3_600_000, SessionEndsAt: begin + 30*3_600_000,
 		AccessInvalidated: true, Refreshed: true,
 	}}}

@@ -17,9 +17,14 @@ const (
 	readinessInterval = 500 * time.Millisecond
 	// startInterval is the same while this node starts.
 	startInterval = 50 * time.Millisecond
-	// readinessTimeout is how long that proof may take. A node that needs longer is
-	// of no use to a load balancer.
+	// readinessTimeout is how long that proof may take before a node that starts says
+	// again why it is not ready.
 	readinessTimeout = time.Second
+	// readinessElections is how many elections a node that is ready may wait for. When
+	// the leader is lost no node can answer until there is another: requests wait at any
+	// of them. Were all to say that they are not ready, a load balancer would answer in
+	// their stead, with an error.
+	readinessElections = 2
 )
 
 // readiness is whether this node should get requests: it has proved a moment ago
@@ -43,7 +48,11 @@ func (n *Node) watchReadiness(ctx context.Context) {
 	interval := startInterval
 	for ctx.Err() == nil {
 		wasReady := len(n.readiness.get()) == 0
-		reasons := n.findNotReady(ctx)
+		patience := readinessTimeout
+		if wasReady {
+			patience = readinessElections * (n.config.Raft.HeartbeatTimeout + n.config.Raft.ElectionTimeout)
+		}
+		reasons := n.findNotReady(ctx, patience)
 		n.readiness.set(reasons...)
 		if isReady := len(reasons) == 0; isReady != wasReady && ctx.Err() == nil {
 			n.log.Info("readiness changed", "ready", isReady, "reasons", reasons)
@@ -53,11 +62,11 @@ func (n *Node) watchReadiness(ctx context.Context) {
 	}
 }
 
-func (n *Node) findNotReady(ctx context.Context) (reasons []string) {
+func (n *Node) findNotReady(ctx context.Context, patience time.Duration) (reasons []string) {
 	if !n.member.Load() {
 		return []string{"not a member of the cluster yet"}
 	}
-	ctx, cancel := context.WithTimeout(ctx, readinessTimeout)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := n.confirmer.ConfirmRead(ctx); err != nil {
 		return []string{"no quorum: this node cannot confirm that its state is current"}

@@ -9,10 +9,11 @@ import (
 	"github.com/hashicorp/raft" // planted: depguard
 
 	"jeton/cluster"
+	"jeton/httpapi/apitest" // planted: depguard
 )
 
 func main() {
-	fmt.Fprintln(os.Stdout, cluster.Service{}.Give(), time.Now(), raft.Leader)
+	fmt.Fprintln(os.Stdout, cluster.Service{}.Give(), time.Now(), raft.Leader, apitest.API{})
 	fmt.Println("bye") // planted: forbidigo
 	os.Exit(0)
 }

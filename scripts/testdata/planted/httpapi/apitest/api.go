@@ -1,0 +1,5 @@
+// Package apitest is planted; only tests may know it.
+package apitest
+
+// API is something to use.
+type API struct{}

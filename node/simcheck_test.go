@@ -123,6 +123,10 @@ func (s *sim) settle() {
 	s.t.Helper()
 	s.net.heal()
 	for _, m := range s.members {
+		if m.sleepy { // it may have the newest log, and would not stand for election for a minute
+			m.kill()
+			m.sleepy = false
+		}
 		m.start()
 	}
 	for _, m := range s.members[s.options.members:] {

@@ -65,8 +65,8 @@ func startProxies(t *testing.T) *proxiedApplication {
 	}
 	t.Setenv("JETON_E2E", "1")
 	a := &proxiedApplication{
-		// Short deadlines, so that outages are soon answered; proxies need a moment to see that a node stops.
-		e2eCluster: startDev(t, cheapHashes+"request.timeout: 5s\nshutdown.delay: 2s\n"),
+		// Proxies need a moment to see that a node stops.
+		e2eCluster: startDev(t, cheapHashes+"shutdown.delay: 2s\n"),
 		backend:    httptest.NewServer(http.HandlerFunc(echoRequest)),
 	}
 	t.Cleanup(a.backend.Close)

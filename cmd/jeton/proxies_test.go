@@ -303,9 +303,10 @@ func (a *proxiedApplication) refusesImpostors(t *testing.T) {
 }
 
 // undecided wants the request stopped because Jeton cannot be asked, and nobody blamed.
+// Caddy says 502 if the last node it tried was not there, which clients repeat, too.
 func (p *runningProxy) undecided(header ...string) error {
 	answer, err := p.get("/", header...)
-	if err == nil && answer.status != http.StatusServiceUnavailable {
+	if err == nil && answer.status != http.StatusServiceUnavailable && (p.name != "Caddy" || answer.status != http.StatusBadGateway) {
 		err = fmt.Errorf("want 503: %v", answer)
 	}
 	if err != nil {

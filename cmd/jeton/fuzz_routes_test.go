@@ -40,7 +40,7 @@ const (
 	// maxFuzzMemory is what a node may have more at the end than it had before. It keeps
 	// pairs and the ids of commands for twenty minutes after they are of no more use, some
 	// 300 bytes for each, and a garbage collector lets half of the heap be garbage.
-	maxFuzzMemory = 128 << 20
+	maxFuzzMemory = 96 << 20
 )
 
 // Whatever is sent to the processes of a cluster, for as long as JETON_FUZZ_ROUTES

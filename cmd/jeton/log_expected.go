@@ -46,6 +46,9 @@ func expectations() map[string]occasion {
 		"failed to contact quorum of nodes, stepping down":                                  ending,
 		"leadership not handed over; the others will elect a leader when this node is gone": both(ending, refused),
 
+		// Nor what the one to whom it has handed over tells it first.
+		"peer has newer term, stopping replication": ending,
+
 		// Nodes that are started together come up one after the other. What a node
 		// waits for, it says itself.
 		"cannot reach a peer":             eitherOf(ending, both(starting, refused)),

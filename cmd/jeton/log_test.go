@@ -52,6 +52,8 @@ func TestWhatIsExpectedIsNotAWarning(t *testing.T) {
 		{"a name does not resolve", "cannot reach a peer", []any{"error", "no such host"}, start, false},
 		{"later", "cannot reach a peer", []any{"error", refusal}, at, false},
 		{"quorum is lost", "failed to contact quorum of nodes, stepping down", nil, at, false},
+		{"a leader was deposed", "peer has newer term, stopping replication", []any{"peer", "b"}, at, false},
+		{"a leader has handed over and ends", "peer has newer term, stopping replication", []any{"peer", "b"}, end, true},
 		{"a message of its own", "failed to contact the moon", nil, end, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {

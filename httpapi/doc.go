@@ -14,7 +14,8 @@
 // caller. (OAuth 2.0 has an exception, see there.)
 //
 // A read (access read) authenticates its caller with a confirmed read and then
-// answers from this node's state. A write (access write) authenticates by this
+// answers from this node's state. For an answer of the caller alone (access self) a
+// read lease of the node will do instead. A write (access write) authenticates by this
 // node's state alone; the state machine checks the guard that results. Whatever was
 // not decided by an applied command, a refusal for instance, is thrown away and the
 // request repeated with a confirmed read ([Server.settle]); so no answer ever rests
@@ -204,7 +205,7 @@
 //     another through a gateway.
 //   - 429, 503: it is not known, as everywhere else. nginx makes 500 of them.
 //
-// The caller is authenticated with a confirmed read, so an invalidated token is stopped
+// The caller is authenticated as for any answer, so an invalidated token is stopped
 // at the next request. The token of a narrowed scope has no roles here: X-Auth-Roles is
 // empty, a role that is demanded is missing, and X-Auth-Scope has the privileges it is
 // narrowed to. The scope is empty if the token is not narrowed.

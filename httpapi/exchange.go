@@ -25,6 +25,9 @@ const (
 	// read operations answer from this node's state: the caller is authenticated with
 	// a confirmed read, so the answer rests on everything acknowledged before.
 	read
+	// self operations are reads whose answer is of their caller alone: who it is, and
+	// what its roles grant it. A node with a read lease asks nobody for them.
+	self
 	// write operations end in a proposal that carries the caller's guard; see
 	// [Server.guarded].
 	write
@@ -164,11 +167,16 @@ func (s *Server) run(ctx context.Context, w http.ResponseWriter, x *exchange, op
 	return s.confirmed(ctx, w, x, op, credentials)
 }
 
-// confirmed runs a read. If the caller changes after it was found and before it acts
+// confirmed runs a read. For the caller alone a read lease will do; as whom it may act
+// is for the whole state to tell. If the caller changes after it was found and before it acts
 // for another user, it is looked for again.
 func (s *Server) confirmed(ctx context.Context, w http.ResponseWriter, x *exchange, op *operation, credentials token.Credentials) (answer response, err error) {
+	authenticate := s.authenticator.Authenticate
+	if _, asOther := x.request.Header[canonicalRunAs]; op.access == self && !asOther {
+		authenticate = s.authenticator.Recognize
+	}
 	for attempt := 1; ; attempt++ {
-		if x.caller, err = s.authenticator.Authenticate(ctx, credentials); err != nil {
+		if x.caller, err = authenticate(ctx, credentials); err != nil {
 			return response{}, &callerError{credentials: credentials, err: err}
 		}
 		if attempt == 1 {

@@ -20,7 +20,7 @@ const anyMethod = "*"
 // forwardAuthRoutes are for gateways: nginx auth_request, Caddy forward_auth, Traefik
 // ForwardAuth, and Envoy ext_authz, which appends the path of the request in question.
 func (s *Server) forwardAuthRoutes(handle handle) {
-	ask := methods{anyMethod: {access: read}}
+	ask := methods{anyMethod: {access: self}}
 	handle(pathForwardAuth, ask)
 	handle(pathForwardAuth+"/{original:.*}", ask)
 }
@@ -68,7 +68,7 @@ func (s *Server) serveForeign(w http.ResponseWriter, r *http.Request, route stri
 	s.respond(w, x, response{status: http.StatusOK, noStore: true}, mediaJSON, false)
 }
 
-// forwardAuth finds out whose request it is, with a confirmed read, and whether that
+// forwardAuth finds out whose request it is, by what is known of its user alone, and whether that
 // user has what the gateway demands.
 func (s *Server) forwardAuth(ctx context.Context, x *exchange) (err error) {
 	defer recoverTo(&err)
@@ -87,7 +87,7 @@ func (s *Server) forwarded(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if x.caller, err = s.authenticator.Authenticate(ctx, credentials); err != nil {
+	if x.caller, err = s.authenticator.Recognize(ctx, credentials); err != nil {
 		return &callerError{credentials: credentials, err: err}
 	}
 	if _, asked := header[canonicalRunAs]; asked {

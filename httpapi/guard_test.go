@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"testing"
@@ -22,6 +23,10 @@ type patient struct{}
 func (patient) Authenticate(ctx context.Context, _ token.Credentials) (token.Caller, error) {
 	<-ctx.Done()
 	return token.Caller{}, fmt.Errorf("wait: %w", ctx.Err())
+}
+
+func (p patient) Recognize(ctx context.Context, c token.Credentials) (token.Caller, error) {
+	return p.Authenticate(ctx, c)
 }
 
 func (p patient) AuthenticateForWrite(ctx context.Context, c token.Credentials) (token.Caller, error) {
@@ -96,6 +101,48 @@ func TestWritesAreRepeatedUnlessDecided(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A node with a read lease may lack what is not about its caller. Its answers about
+// other tokens, users and roles were once out of date: it introspected a token as active
+// whose invalidation was acknowledged.
+func TestOnlyAnswersOfTheCallerGoWithoutConfirmation(t *testing.T) {
+	bob := http.Header{"Es-Security-Runas-User": {"bob"}}
+	for _, c := range []struct {
+		request, body string
+		header        http.Header
+		recognized    bool
+	}{
+		{request: "GET /_security/_authenticate", recognized: true},
+		{request: "GET /_security/_authenticate", header: bob},
+		{request: "GET /_security/user/_privileges", recognized: true},
+		{request: "GET /_security/user/_has_privileges", body: `{"cluster":["monitor"]}`, recognized: true},
+		{request: "GET /_forward_auth?role=superuser", recognized: true},
+		{request: "GET /_security/oauth2/token"},
+		{request: "GET /_security/user"},
+		{request: "GET /_security/role"},
+		{request: "POST /_security/realm/default_native/_clear_cache"},
+		{request: "DELETE /_security/user/joe"},
+	} {
+		t.Run(c.request, func(t *testing.T) {
+			got := false
+			w := &world{recognized: func() { got = true }, runAs: asJoe}
+			header := http.Header{"Authorization": {"Bearer tok"}}
+			maps.Copy(header, c.header)
+			serve(handlerOf(t, config(w)), &call{request: c.request, body: c.body, header: header})
+			if got != c.recognized {
+				t.Errorf("recognized %t, want %t", got, c.recognized)
+			}
+		})
+	}
+	t.Run("introspection", func(t *testing.T) {
+		w := &world{recognized: func() { t.Error("not confirmed") }}
+		header := http.Header{"Authorization": {"Bearer tok"}, "Content-Type": {"application/x-www-form-urlencoded"}}
+		answer := serve(handlerOf(t, config(w)), &call{request: "POST /oauth2/introspect", body: "token=x", header: header})
+		if answer.Code != http.StatusOK {
+			t.Errorf("status %d: %s", answer.Code, answer.Body)
+		}
+	})
 }
 
 // A guard that no longer held is no answer: the request is tried again, with its

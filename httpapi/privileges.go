@@ -18,11 +18,11 @@ const (
 
 // privilegeRoutes tell what a user may do.
 func (s *Server) privilegeRoutes(handle handle) {
-	has := operation{access: read, action: actionHasPrivileges, body: true, do: s.hasPrivileges}
+	has := operation{access: self, action: actionHasPrivileges, body: true, do: s.hasPrivileges}
 	for _, prefix := range prefixes {
 		handle(prefix+"/user/_has_privileges", methods{http.MethodGet: has, http.MethodPost: has})
 		handle(prefix+"/user/{username}/_has_privileges", methods{http.MethodGet: has, http.MethodPost: has})
-		handle(prefix+"/user/_privileges", methods{http.MethodGet: {access: read, action: actionListPrivileges, do: s.getPrivileges}})
+		handle(prefix+"/user/_privileges", methods{http.MethodGet: {access: self, action: actionListPrivileges, do: s.getPrivileges}})
 	}
 	handle("/_security/privilege/_builtin", methods{http.MethodGet: {
 		access: read, action: actionBuiltinPrivileges, do: s.getBuiltinPrivileges,

@@ -51,7 +51,7 @@ func (s *Server) everyRoute(handle handle) {
 
 // tokenRoutes are Elasticsearch's for tokens, and for who their caller is.
 func (s *Server) tokenRoutes(handle handle) {
-	authenticate := methods{http.MethodGet: {access: read, action: actionAuthenticate, do: s.getAuthenticate}}
+	authenticate := methods{http.MethodGet: {access: self, action: actionAuthenticate, do: s.getAuthenticate}}
 	tokens := methods{
 		http.MethodPost:   {access: write, action: actionCreateToken, body: true, do: s.postToken},
 		http.MethodDelete: {access: write, action: actionInvalidateToken, body: true, params: []string{paramConfirm}, do: s.deleteToken},

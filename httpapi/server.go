@@ -35,6 +35,7 @@ type Tokens interface {
 // [*token.Service] is one.
 type Authenticator interface {
 	Authenticate(ctx context.Context, c token.Credentials) (token.Caller, error)
+	Recognize(ctx context.Context, c token.Credentials) (token.Caller, error)
 	AuthenticateForWrite(ctx context.Context, c token.Credentials) (token.Caller, error)
 	// RunAs makes the caller act as another user, by this node's state.
 	RunAs(caller token.Caller, name fsm.Username) (token.Caller, error)

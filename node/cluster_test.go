@@ -82,7 +82,7 @@ func (p *incarnation) write(ctx context.Context, c token.Credentials, do func(to
 }
 
 func (p *incarnation) authenticate(ctx context.Context, access realm.Secret) error {
-	_, err := p.tokens.Authenticate(ctx, token.Credentials{Scheme: token.SchemeBearer, Bearer: access})
+	_, err := p.tokens.Recognize(ctx, token.Credentials{Scheme: token.SchemeBearer, Bearer: access})
 	return err
 }
 

@@ -60,7 +60,7 @@ func (c Caller) Client() fsm.Client {
 }
 
 // Authenticate finds out whose credentials these are, for an answer: once it
-// returns a Caller, nothing acknowledged before the call contradicts it.
+// returns, this node's state has everything that was acknowledged before the call.
 //
 // Errors: [ErrNoCredentials], [ErrExpired], [ErrUnknown], [ErrUnavailable], and
 // those of the realms.
@@ -75,11 +75,8 @@ func (s *Service) Authenticate(ctx context.Context, c Credentials) (Caller, erro
 		if found && s.over(&t) {
 			return Caller{}, ErrExpired
 		}
-		// What is known and not revoked is live. What is unknown may just have been issued.
-		if !found || !s.knows(digest, t.Identity) {
-			if err := s.confirmRead(ctx); err != nil {
-				return Caller{}, err
-			}
+		if err := s.confirmRead(ctx); err != nil {
+			return Caller{}, err
 		}
 		return s.bearer(digest)
 	case SchemeBasic:
@@ -91,6 +88,27 @@ func (s *Service) Authenticate(ctx context.Context, c Credentials) (Caller, erro
 	default:
 		return Caller{}, ErrNoCredentials
 	}
+}
+
+// Recognize is like Authenticate for an answer of the caller alone: who it is, and what
+// its roles grant it. Of those nothing acknowledged before the call is missing, but of all
+// else in this node's state: for while this node holds a read lease it asks nobody about a
+// token that it finds live.
+func (s *Service) Recognize(ctx context.Context, c Credentials) (Caller, error) {
+	if c.Scheme == SchemeBearer {
+		digest, err := s.accessDigest(c.Bearer)
+		if err != nil {
+			return Caller{}, err
+		}
+		if t, found := s.view.AccessToken(digest); found && s.knows(digest, t.Identity) {
+			if caller, err := s.bearer(digest); err == nil {
+				return caller, nil
+			}
+		}
+		// What is unknown may just have been issued, and what has expired may only have
+		// done so by this node's clock.
+	}
+	return s.Authenticate(ctx, c)
 }
 
 // AuthenticateForWrite is like Authenticate for a request that ends in a

@@ -105,6 +105,50 @@ func TestAClockAloneEndsNoToken(t *testing.T) {
 	}
 }
 
+// TestALeaseIsForTheCallerAlone: a node that knows of every revocation of a token still
+// lacks other news, and knows nothing of tokens that it does not find live.
+func TestALeaseIsForTheCallerAlone(t *testing.T) {
+	clock := newClock()
+	c := newCluster(t, 2, clock.now, func(config *token.Config) {
+		config.KnowsRevocations = func(fsm.Digest, *fsm.Identity) bool { return true }
+	})
+	c.putUser("joe", "secret")
+	leader, late := c.nodes[0], c.nodes[1]
+	joes := leader.mustIssue("joe", "secret")
+	late.catchUp()
+	stolen := leader.mustIssue("joe", "secret") // late has not heard of it
+
+	if _, err := late.Recognize(t.Context(), bearer(joes.AccessToken)); err != nil || late.confirmations.Load() != 0 {
+		t.Errorf("its own caller: %v, %d confirmed reads", err, late.confirmations.Load())
+	}
+	caller, err := late.Authenticate(t.Context(), bearer(joes.AccessToken))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := late.Introspect(caller, token.Presented{Token: stolen.AccessToken, Any: true}); !found.Active {
+		t.Error("another token is not known after Authenticate")
+	}
+	if _, err := leader.Invalidate(t.Context(), caller, token.InvalidateRequest{Token: stolen.AccessToken}); err != nil {
+		t.Fatal(err)
+	}
+	if caller, err = late.Authenticate(t.Context(), bearer(joes.AccessToken)); err != nil {
+		t.Fatal(err)
+	}
+	if found := late.Introspect(caller, token.Presented{Token: stolen.AccessToken, Any: true}); found.Active {
+		t.Error("an invalidated token is active")
+	}
+
+	fresh := leader.mustIssue("joe", "secret")
+	if _, err := late.Recognize(t.Context(), bearer(fresh.AccessToken)); err != nil {
+		t.Errorf("issued elsewhere: %v", err)
+	}
+	late.confirmFault = realm.ErrUnavailable
+	clock.advance(accessLifetime + time.Millisecond)
+	if _, err := late.Recognize(t.Context(), bearer(fresh.AccessToken)); !errors.Is(err, token.ErrUnavailable) {
+		t.Errorf("a clock alone ended a token: %v", err)
+	}
+}
+
 // TestDeathIsKnownLocally: a node that can ask nobody still refuses what it knows
 // to be dead.
 func TestDeathIsKnownLocally(t *testing.T) {

@@ -25,7 +25,9 @@
 //   - found dead or expired: refused, without asking anybody;
 //   - found live: believed after a confirmed read, and looked up again after it
 //     ([Service.Authenticate]), or handed to the state machine as a [fsm.Guard]
-//     that is checked when the command is applied ([Service.AuthenticateForWrite]);
+//     that is checked when the command is applied ([Service.AuthenticateForWrite]), or
+//     believed at once, for an answer about its user alone, by a node that knows of all
+//     that may have ended it ([Service.Recognize]);
 //   - not found: refused after a confirmed read and another look.
 //
 // The same holds for passwords: a password that is wrong here may be right in a

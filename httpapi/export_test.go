@@ -23,3 +23,6 @@ func (s *Server) EveryRoute() []Route {
 	})
 	return routes
 }
+
+// Glob is what filter_path and its like compare names by.
+func Glob(pattern, name string) bool { return glob(pattern, name) }

@@ -204,25 +204,25 @@ func valueEnd(body []byte, start int) int {
 	return len(body)
 }
 
-// glob knows * (any characters). It never looks back beyond the last one, so that it
-// costs at most the product of the lengths.
+// glob knows * (any characters). What is between two of them is taken where it comes
+// first, so that a pattern costs about as much as reading the name.
 func glob(pattern, name string) bool {
-	p, n := 0, 0
-	star, resume := -1, 0
-	for n < len(name) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, resume = p, n
-			p++
-		case p < len(pattern) && pattern[p] == name[n]:
-			p++
-			n++
-		case star >= 0:
-			resume++
-			p, n = star+1, resume
-		default:
+	part, rest, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == name
+	}
+	if !strings.HasPrefix(name, part) {
+		return false
+	}
+	name = name[len(part):]
+	for {
+		if part, rest, star = strings.Cut(rest, "*"); !star {
+			return strings.HasSuffix(name, part)
+		}
+		i := strings.Index(name, part)
+		if i < 0 {
 			return false
 		}
+		name = name[i+len(part):]
 	}
-	return strings.Trim(pattern[p:], "*") == ""
 }

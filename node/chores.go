@@ -202,7 +202,7 @@ func (n *Node) takeSnapshot(ctx context.Context) {
 
 // compareClocks keeps the leader's idea of the cluster's time.
 func (n *Node) compareClocks(context.Context) error {
-	if n.replica.inOffice() {
+	if _, fit := n.replica.inOffice(); fit {
 		n.replica.setClock()
 	}
 	return nil

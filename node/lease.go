@@ -109,7 +109,8 @@ func (l *lease) renew(ctx context.Context) {
 	_, _ = l.append(ctx, [][]byte{command}) // what counts is what is applied, see learn
 }
 
-// learn takes note of the leases in the state, and tells whether one is news.
+// learn takes note of the leases in the state, and tells whether one is news and still
+// runs: its entry was made since it was asked for, less than a span ago.
 func (l *lease) learn() (news bool) {
 	for _, granted := range l.state.ReadLeases() {
 		if granted.Holder != l.holder || granted.Boot != l.boot {
@@ -118,7 +119,8 @@ func (l *lease) learn() (news bool) {
 		l.mu.Lock()
 		asked, known := l.asked[granted.Number]
 		l.mu.Unlock()
-		if known && l.extend(asked+time.Duration(granted.Span)*time.Millisecond) {
+		end := asked + time.Duration(granted.Span)*time.Millisecond
+		if known && l.extend(end) && l.bootTime() < end {
 			news = true
 		}
 	}

@@ -86,6 +86,27 @@ func TestALeaseOfAnotherProcessOrNodeIsNotOurs(t *testing.T) {
 	})
 }
 
+// A node that was stopped for an hour found the lease of then in its log, took the hour
+// of its entry for the present one, and accepted what had expired meanwhile.
+func TestALeaseThatIsOverTellsNoTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked fsm.Lease
+		l, state := testLease(t, func(c fsm.Lease) error { asked = c; return errors.New("no answer") })
+		for i, c := range []struct {
+			late time.Duration
+			news bool
+		}{{time.Second, false}, {time.Second - 1, true}, {time.Hour, false}} {
+			l.renew(t.Context())
+			time.Sleep(c.late)
+			asked.Operation = fsm.OperationID{byte(i), 3}
+			state.Apply(&raft.Log{Index: uint64(i + 1), Data: fsm.AppendEntry(nil, 1, [][]byte{fsm.AppendCommand(nil, asked)})})
+			if l.learn() != c.news {
+				t.Errorf("applied %v after it was asked for: news %t", c.late, !c.news)
+			}
+		}
+	})
+}
+
 func TestALeaseIsKeptWhileThereAreReaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int64

@@ -45,28 +45,34 @@ func (r *replica) ledTo(term uint64) {
 }
 
 // inOffice tells whether this node leads and is fit to: what earlier leaders
-// committed is applied, and the clock agrees with the voters'.
-func (r *replica) inOffice() bool {
-	term := r.raft.CurrentTerm()
-	return r.leads() && r.leaderTerm.Load() == term
+// committed is applied, and the clock agrees with the voters'. The term is that in which
+// it is.
+func (r *replica) inOffice() (term uint64, fit bool) {
+	term = r.raft.CurrentTerm()
+	return term, r.leads() && r.leaderTerm.Load() == term
 }
 
 // appendHere proposes one entry to this node's raft.
 func (r *replica) appendHere(ctx context.Context, commands [][]byte) ([]fsm.Outcome, error) {
-	if !r.inOffice() {
+	term, fit := r.inOffice()
+	if !fit {
 		return nil, fmt.Errorf("%w: this node has just been elected", errRetry)
 	}
 	at := fsm.UnixMilli(r.clock.Now().UnixMilli())
 	if at <= 0 || at > fsm.MaxMoment {
 		return nil, fmt.Errorf("the clocks of this node and its peers say %s: set them right", time.UnixMilli(int64(at)))
 	}
-	term := r.raft.CurrentTerm()
 	if err := r.grant(commands); err != nil {
 		return nil, err
 	}
 	future := r.raft.Apply(fsm.AppendEntry(nil, at, commands), enqueueTimeout)
 	if err := await(ctx, future); err != nil {
 		return nil, fmt.Errorf("%w: append an entry: %w", errRetry, err)
+	}
+	// Of the leases before the entry this node knows if it appended it in this term. It
+	// may also have lost its office and won another since it was asked.
+	if r.raft.CurrentTerm() != term {
+		return nil, fmt.Errorf("%w: another term has begun", errRetry)
 	}
 	outcomes, ok := future.Response().([]fsm.Outcome)
 	if !ok || len(outcomes) != len(commands) {

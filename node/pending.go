@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -16,10 +17,20 @@ import (
 type pendingLog struct {
 	raft.LogStore
 	state *fsm.FSM
+	// found is the last entry that the log began with. What came before is not in list.
+	found uint64
 
 	waiting atomic.Int64 // entries in list, for readers without a lock
 	mu      sync.RWMutex
 	list    []pendingRevocation // by index
+}
+
+func newPendingLog(logs raft.LogStore, state *fsm.FSM) (*pendingLog, error) {
+	found, err := logs.LastIndex()
+	if err != nil {
+		return nil, fmt.Errorf("find the end of the log: %w", err)
+	}
+	return &pendingLog{LogStore: logs, state: state, found: found}, nil
 }
 
 // pendingRevocation is what one command in the log may end.
@@ -53,12 +64,14 @@ func (p *pendingLog) DeleteRange(low, high uint64) error {
 }
 
 // add takes note of a revocation. A refresh counts only as one if it may find a
-// reuse: its token has been consumed by the state, or may be by an entry before it.
+// reuse: its token has been consumed by the state, or may be by an entry before it. Other
+// entries that the log began with need no such care: before this process gets a lease, the
+// state has them.
 func (p *pendingLog) add(index uint64, r fsm.Revocation) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if r.Presented != (fsm.Digest{}) {
-		r.Any = p.presented(r.Presented)
+		r.Any = p.presented(r.Presented) || p.state.Applied() < p.found
 		if t, known := p.state.RefreshToken(r.Presented); known && t.Refreshed {
 			r.Any = true
 		}

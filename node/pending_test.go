@@ -18,6 +18,15 @@ var (
 	digestB = fsm.Digest{2}
 )
 
+func newTestPending(t *testing.T, logs raft.LogStore, state *fsm.FSM) *pendingLog {
+	t.Helper()
+	p, err := newPendingLog(logs, state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 // entryOf is a log entry of some commands.
 func entryOf(index uint64, commands ...fsm.Command) *raft.Log {
 	encoded := make([][]byte, len(commands))
@@ -50,7 +59,7 @@ func TestWhatIsAppendedAndNotAppliedConcernsItsReaders(t *testing.T) {
 		"refresh, the first": {do: fsm.Refresh{Presented: fsm.Digest{9}, Salt: fsm.Salt{1}, Access: digestB, Refresh: fsm.Digest{8}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := &pendingLog{LogStore: raft.NewInmemStore(), state: fsm.New(nil)}
+			p := newTestPending(t, raft.NewInmemStore(), fsm.New(nil))
 			if err := p.StoreLog(entryOf(5, c.do)); err != nil {
 				t.Fatal(err)
 			}
@@ -75,7 +84,7 @@ func TestWhatIsAppendedAndNotAppliedConcernsItsReaders(t *testing.T) {
 func TestASecondRefreshMayEndAnything(t *testing.T) {
 	refresh := fsm.Refresh{Presented: fsm.Digest{9}, Salt: fsm.Salt{1}, Access: digestB, Refresh: fsm.Digest{8}}
 	t.Run("the first is pending", func(t *testing.T) {
-		p := &pendingLog{LogStore: raft.NewInmemStore(), state: fsm.New(nil)}
+		p := newTestPending(t, raft.NewInmemStore(), fsm.New(nil))
 		if err := p.StoreLogs([]*raft.Log{entryOf(5, refresh), entryOf(6, refresh)}); err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +95,7 @@ func TestASecondRefreshMayEndAnything(t *testing.T) {
 	t.Run("the first is applied", func(t *testing.T) {
 		state := fsm.New(nil)
 		state.Apply(entryOf(1, fsm.Issue{Access: digestA, Refresh: fsm.Digest{9}, Identity: *adas, Client: refresh.Client, AccessLifetime: 9, RefreshLifetime: 9}, refresh))
-		p := &pendingLog{LogStore: raft.NewInmemStore(), state: state}
+		p := newTestPending(t, raft.NewInmemStore(), state)
 		if err := p.StoreLog(entryOf(2, refresh)); err != nil {
 			t.Fatal(err)
 		}
@@ -96,8 +105,40 @@ func TestASecondRefreshMayEndAnything(t *testing.T) {
 	})
 }
 
+// A node that was started again had the first refresh in its log, and neither in its
+// state nor pending. The second one was taken for harmless.
+func TestASecondRefreshAfterARestartMayEndAnything(t *testing.T) {
+	refresh := fsm.Refresh{Presented: fsm.Digest{9}, Salt: fsm.Salt{1}, Access: digestB, Refresh: fsm.Digest{8}}
+	issue := fsm.Issue{Access: digestA, Refresh: fsm.Digest{9}, Identity: *adas, Client: refresh.Client, AccessLifetime: 9, RefreshLifetime: 9}
+	logs, state := raft.NewInmemStore(), fsm.New(nil)
+	first := entryOf(2, refresh)
+	if err := logs.StoreLogs([]*raft.Log{entryOf(1, issue), first}); err != nil {
+		t.Fatal(err)
+	}
+	state.Apply(entryOf(1, issue))
+	p := newTestPending(t, logs, state)
+	if err := p.StoreLog(entryOf(3, refresh)); err != nil {
+		t.Fatal(err)
+	}
+	state.Apply(first)
+	p.applied(2)
+	if !p.concerns(digestA, adas) {
+		t.Error("a reuse is not expected")
+	}
+	state.Apply(entryOf(3, refresh))
+	p.applied(3)
+	another := refresh
+	another.Presented = fsm.Digest{8}
+	if err := p.StoreLog(entryOf(4, another)); err != nil {
+		t.Fatal(err)
+	}
+	if p.concerns(digestA, adas) {
+		t.Error("a reuse is expected although all that was in the log is in the state")
+	}
+}
+
 func TestWhatIsCutOffTheLogIsNotPending(t *testing.T) {
-	p := &pendingLog{LogStore: raft.NewInmemStore(), state: fsm.New(nil)}
+	p := newTestPending(t, raft.NewInmemStore(), fsm.New(nil))
 	for index := uint64(1); index <= 3; index++ {
 		if err := p.StoreLog(entryOf(index, fsm.Invalidate{Access: fsm.Digest{byte(index)}})); err != nil {
 			t.Fatal(err)

@@ -99,7 +99,9 @@ func (r *replica) useLease(span time.Duration, bootTime func() time.Duration) {
 func (r *replica) start(config *raft.Config, s *stores, transport raft.Transport) (err error) {
 	logs := s.logs
 	if r.lease != nil {
-		r.pending = &pendingLog{LogStore: logs, state: r.state}
+		if r.pending, err = newPendingLog(logs, r.state); err != nil {
+			return err
+		}
 		logs = r.pending
 	}
 	r.raft, err = raft.NewRaft(config, r.meter, logs, s.stable, s.snapshots, transport)
@@ -222,7 +224,7 @@ func (r *replica) stateApplied(index uint64) {
 	if r.pending != nil {
 		r.pending.applied(index)
 		if r.lease.learn() && !r.leads() {
-			// The leader stamped the entry since we asked. Nothing else may tell us the time.
+			// The leader stamped the entry a moment ago. Nothing else may tell us the time.
 			r.clock.leaderSaid(int64(r.state.Now()))
 		}
 	}

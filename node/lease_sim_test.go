@@ -1,0 +1,91 @@
+package node
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// gate holds up who passes: the first until first is closed, the others until rest is.
+type gate struct {
+	passed      atomic.Int64
+	first, rest chan struct{}
+}
+
+func (g *gate) pass() {
+	if g.passed.Add(1) == 1 {
+		<-g.first
+		return
+	}
+	<-g.rest
+}
+
+// A leader that lost its office and won another between looking whether it is fit to
+// lead and appending acknowledged the revocation by what it knew in the first: not of the
+// leases that the leader in between had granted.
+func TestARevocationOfTheNextOfficeIsNotAcknowledgedByTheLast(t *testing.T) {
+	var armed atomic.Pointer[gate]
+	v := variant{lease: simLease, tamper: func(r *replica) {
+		if r.id != "id-n1" {
+			return
+		}
+		now := r.clock.now
+		r.clock.now = func() time.Time {
+			if g := armed.Load(); g != nil {
+				g.pass()
+			}
+			return now()
+		}
+	}}
+	simulate(t, simOptions{seed: simSeed(t, 12), variant: v}, func(t *testing.T, s *sim) {
+		s.startAll()
+		n1, n2, n3 := s.members[0], s.members[1], s.members[2]
+		s.transfer(n1)
+		s.addUser("ann")
+		pair := s.mustIssue(n1, "ann")
+		g := &gate{first: make(chan struct{}), rest: make(chan struct{})}
+		armed.Store(g)
+		acknowledged := make(chan struct{})
+		go func() {
+			defer close(acknowledged)
+			s.mustInvalidate(n1, "ann", pair.AccessToken)
+		}()
+		s.eventually("n1 is about to append", func() bool { return g.passed.Load() > 0 })
+
+		s.handTo(n1, n2)
+		s.eventually("n2 leads", func() bool { _, fit := n2.running().node.replica.inOffice(); return fit })
+		s.eventually("n3 has a lease", func() bool {
+			return s.authenticateWithin(n3, pair.AccessToken, time.Second) == nil && n3.running().node.replica.lease.holds()
+		})
+		s.net.isolate(names(n3), names(n1, n2), false)
+		s.handTo(n2, n1)
+		s.eventually("n1 leads again", n1.running().node.replica.leads)
+
+		close(g.first)
+		time.Sleep(simHeartbeat / 3)
+		if !n3.running().node.replica.lease.holds() {
+			t.Fatal("the lease is over: nothing is shown")
+		}
+		select {
+		case <-acknowledged:
+			t.Errorf("acknowledged, and n3 still answers %v", s.authenticateWithin(n3, pair.AccessToken, time.Second))
+		default:
+		}
+		close(g.rest)
+		<-acknowledged
+		if err := s.authenticateWithin(n3, pair.AccessToken, simHeartbeat); err == nil {
+			t.Error("n3 accepts what was invalidated")
+		}
+	})
+}
+
+// handTo has one member hand its leadership to another, without waiting for it to be fit.
+func (s *sim) handTo(from, to *member) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), recovery)
+	defer cancel()
+	if err := await(ctx, from.running().node.replica.raft.LeadershipTransferToServer(to.id, to.address)); err != nil {
+		s.t.Fatalf("hand over from %s to %s: %v", from.name, to.name, err)
+	}
+}

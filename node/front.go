@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"jeton/httpapi"
 )
 
@@ -50,7 +52,6 @@ type front struct {
 	mu       sync.Mutex
 	open     map[*clientConn]struct{}
 	retireAt time.Time // of idle connections; zero: serving
-	stopping bool      // nobody new is let in
 }
 
 func newFront(server *http.Server, listener *net.TCPListener) *front {
@@ -127,18 +128,44 @@ func (f *front) serve() error {
 // Accept implements net.Listener. When nobody new is let in any more, it returns
 // whom the kernel let in before, and closes the listener then.
 func (f *front) Accept() (net.Conn, error) {
-	conn, err := f.limited.Accept()
+	for {
+		conn, err := f.limited.Accept()
+		if err == nil {
+			return f.enter(conn), nil
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, err //nolint:wrapcheck // net/http asks it whether it is temporary
+		}
+		// The time that stopAccepting gave is over. On a busy machine it may have been over
+		// before anybody looked.
+		if !somebodyWaits(f.accepted) {
+			return nil, errors.Join(net.ErrClosed, f.Close())
+		}
+		_ = f.accepted.SetDeadline(time.Now().Add(lastAccept)) // it fails for one that is closed, as Accept will
+	}
+}
+
+func (f *front) enter(conn net.Conn) net.Conn {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err != nil {
-		if f.stopping && errors.Is(err, os.ErrDeadlineExceeded) {
-			err = errors.Join(net.ErrClosed, f.Close())
-		}
-		return nil, err // as it is: net/http asks it whether it is temporary
-	}
 	c := &clientConn{Conn: conn, front: f, retireAt: f.retireAt}
 	f.open[c] = struct{}{}
-	return c, nil
+	return c
+}
+
+// somebodyWaits tells whether the kernel has connections that were not accepted yet.
+func somebodyWaits(listener *net.TCPListener) bool {
+	raw, err := listener.SyscallConn()
+	if err != nil {
+		return false // it is closed
+	}
+	waits := false
+	err = raw.Control(func(fd uintptr) {
+		asked := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a descriptor
+		_, err := unix.Poll(asked, 0)
+		waits = err == nil && asked[0].Revents&unix.POLLIN != 0
+	})
+	return err == nil && waits
 }
 
 // Close implements net.Listener.
@@ -212,9 +239,6 @@ func (f *front) empty() bool {
 
 // stopAccepting closes the listener, after everybody that the kernel has let in.
 func (f *front) stopAccepting() {
-	f.mu.Lock()
-	f.stopping = true
-	f.mu.Unlock()
 	_ = letNobodyIn(f.accepted) // without it, who connects just now may be reset
 	if err := f.accepted.SetDeadline(time.Now().Add(lastAccept)); err == nil {
 		<-f.stopped

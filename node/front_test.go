@@ -152,6 +152,44 @@ func TestNoRequestIsCutOffByTheEnd(t *testing.T) {
 	}
 }
 
+// On a busy machine the time for the last to be accepted was over before anybody looked.
+func TestWhoWasLetInIsAcceptedHoweverLate(t *testing.T) {
+	listener, err := listenForClients(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFront(&http.Server{}, listener)
+	for range 3 {
+		client, err := net.Dial("tcp", f.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+	}
+	if err := letNobodyIn(listener); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := listener.SetDeadline(time.Now().Add(-time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		conn, err := f.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	if err := listener.SetDeadline(time.Now().Add(-time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("then: %v", err)
+	}
+	if _, err := net.Dial("tcp", f.Addr().String()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("who comes then: %v", err)
+	}
+}
+
 // HTTP/2 says which requests were not looked at (RFC 9113, 6.8), and clients repeat
 // those, also ones that change something.
 func TestNoHTTP2RequestIsCutOffByTheEnd(t *testing.T) {

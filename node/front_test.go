@@ -33,7 +33,7 @@ func startFront(t *testing.T, handler http.HandlerFunc) *front {
 		t.Fatal(err)
 	}
 	f := newFront(&http.Server{
-		Handler: handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0),
+		Handler: handler, ReadHeaderTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0),
 		TLSConfig: &tls.Config{Certificates: certified.TLS.Certificates, MinVersion: tls.VersionTLS13},
 	}, listener)
 	var serving sync.WaitGroup
@@ -141,7 +141,7 @@ func TestNoRequestIsCutOffByTheEnd(t *testing.T) {
 				<-time.After(time.Millisecond)
 			}
 			f.retire(time.Now().Add(leastRetirement))
-			if err := f.end(t.Context(), 10*time.Second); err != nil {
+			if err := f.end(t.Context(), time.Minute); err != nil {
 				t.Error(err)
 			}
 			clients.Wait()
@@ -221,7 +221,7 @@ func TestNoHTTP2RequestIsCutOffByTheEnd(t *testing.T) {
 		<-time.After(time.Millisecond)
 	}
 	f.retire(time.Now().Add(100 * time.Millisecond))
-	if err := f.end(t.Context(), 10*time.Second); err != nil {
+	if err := f.end(t.Context(), time.Minute); err != nil {
 		t.Error(err)
 	}
 	clients.Wait()

@@ -34,7 +34,8 @@ func New(applied func(index uint64)) *FSM {
 
 // Apply implements raft.FSM. Its result is a []Outcome, one for each command of
 // the entry. It panics if it cannot read the entry: a newer peer wrote it, or the
-// disk is damaged. Stopping is safe; skipping would diverge.
+// disk is damaged. Stopping is safe; skipping would diverge. What the state has already
+// it does not apply again, and answers nil: see [FSM.Restore].
 func (f *FSM) Apply(entry *raft.Log) any {
 	if entry.Type != raft.LogCommand {
 		return nil
@@ -44,6 +45,10 @@ func (f *FSM) Apply(entry *raft.Log) any {
 		panic(fmt.Sprintf("fsm: log entry %d: %v", entry.Index, err))
 	}
 	f.mu.Lock()
+	if entry.Index <= f.state.applied {
+		f.mu.Unlock()
+		return nil
+	}
 	outcomes := f.state.apply(entry.Index, e)
 	f.mu.Unlock()
 	f.applied.Store(entry.Index)
@@ -60,13 +65,20 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 }
 
 // Restore implements raft.FSM. It builds a new state aside; the old one stays, and
-// is what readers see, until the new one has been verified to the last byte.
+// is what readers see, until the new one has been verified to the last byte. The state
+// never goes back: of a snapshot that is older than the state nothing is taken. A leader
+// may send one again, for the answer was lost, and it arrive late; readers may rely on
+// what came after. Raft then applies that again.
 func (f *FSM) Restore(source io.ReadCloser) error {
 	restored, err := restore(source)
 	if err != nil {
 		return fmt.Errorf("restore snapshot: %w", err)
 	}
 	f.mu.Lock()
+	if restored.applied < f.state.applied {
+		f.mu.Unlock()
+		return nil
+	}
 	f.state = restored
 	f.mu.Unlock()
 	f.applied.Store(restored.applied)

@@ -135,6 +135,29 @@ func TestRestoreSwapsWhole(t *testing.T) {
 	}
 }
 
+func TestAnOlderSnapshotTakesNothingBack(t *testing.T) {
+	t.Parallel()
+	older := New(nil)
+	older.Apply(entryOf(start, 3, pairOf(1)))
+	f := New(nil)
+	last := entryOf(start, 7, pairOf(2))
+	f.Apply(entryOf(start, 3, pairOf(1)))
+	f.Apply(last)
+	want := persisted(t, f)
+	if err := f.Restore(source(persisted(t, older))); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := f.AccessToken(Digest{2, 'a'}); !ok || f.Applied() != 7 {
+		t.Errorf("the state went back to %d", f.Applied())
+	}
+	if answer := f.Apply(last); answer != nil || !bytes.Equal(persisted(t, f), want) {
+		t.Errorf("applied twice: %v", answer)
+	}
+	if f.Apply(entryOf(start, 8, pairOf(3))) == nil || f.Applied() != 8 {
+		t.Error("what comes next is not applied")
+	}
+}
+
 func TestPersistFails(t *testing.T) {
 	t.Parallel()
 	f := New(nil)

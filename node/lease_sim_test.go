@@ -1,10 +1,16 @@
 package node
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
+
+	"jeton/node/token"
 )
 
 // gate holds up who passes: the first until first is closed, the others until rest is.
@@ -88,4 +94,46 @@ func (s *sim) handTo(from, to *member) {
 	if err := await(ctx, from.running().node.replica.raft.LeadershipTransferToServer(to.id, to.address)); err != nil {
 		s.t.Fatalf("hand over from %s to %s: %v", from.name, to.name, err)
 	}
+}
+
+// A snapshot that is sent again, for the first answer was lost, may arrive when much that
+// came after it has been applied. The state once went back to it.
+func TestALateSnapshotBringsNothingBack(t *testing.T) {
+	simulate(t, simOptions{seed: simSeed(t, 13), variant: variant{lease: simLease}}, func(t *testing.T, s *sim) {
+		s.startAll()
+		s.addUser("ann")
+		leader, holder := s.leader(), s.followers()[0]
+		pair := s.mustIssue(leader, "ann")
+		ctx, cancel := context.WithTimeout(t.Context(), recovery)
+		defer cancel()
+		raftOf := leader.running().node.replica.raft
+		if err := await(ctx, raftOf.Snapshot()); err != nil {
+			t.Fatal(err)
+		}
+		s.eventually("the follower has a lease", func() bool {
+			return s.authenticateWithin(holder, pair.AccessToken, time.Second) == nil && holder.running().node.replica.lease.holds()
+		})
+		s.mustInvalidate(leader, "ann", pair.AccessToken)
+		s.eventually("the follower knows", func() bool {
+			return s.authenticateWithin(holder, pair.AccessToken, time.Second) != nil
+		})
+
+		late := leader.disk.snapshots[0]
+		request := &raft.InstallSnapshotRequest{
+			RPCHeader:       raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(leader.id), Addr: []byte(leader.address)},
+			SnapshotVersion: late.meta.Version, Term: raftOf.CurrentTerm(), LastLogIndex: late.meta.Index, LastLogTerm: late.meta.Term,
+			Configuration: raft.EncodeConfiguration(late.meta.Configuration), ConfigurationIndex: late.meta.ConfigurationIndex, Size: late.meta.Size,
+		}
+		transport := &simTransport{from: leader.running(), address: leader.address, addressOf: newAddressBook().addressOf, timeout: time.Second}
+		var response raft.InstallSnapshotResponse
+		if err := transport.InstallSnapshot(holder.id, holder.address, request, &response, bytes.NewReader(late.content)); err != nil || !response.Success {
+			t.Fatalf("install: %+v, %v", response, err)
+		}
+		if !holder.running().node.replica.lease.holds() {
+			t.Fatal("the lease is over: nothing is shown")
+		}
+		if err := s.authenticateWithin(holder, pair.AccessToken, time.Second); !errors.Is(err, token.ErrExpired) {
+			t.Errorf("the invalidated token: %v, want %v", err, token.ErrExpired)
+		}
+	})
 }

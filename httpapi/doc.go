@@ -114,10 +114,12 @@
 //     former path, too. The listing needs cluster:admin/xpack/security/token/get, which
 //     Elasticsearch does not have and which read_security grants besides.
 //   - Answers with tokens in them carry Cache-Control: no-store (RFC 6749, 5.1).
-//   - The scope of a request is ignored, but what a narrowed token obtains is as narrow as
-//     it is. Both say so: the member scope, here and in _authenticate. A narrowed token
-//     may always ask who it is; what needs no privilege otherwise, such as ending one's own
-//     sessions, it may if its scope grants the action.
+//   - The scope of a request is ignored, but what a narrowed token obtains for itself
+//     (client_credentials), and what a narrowed pair is refreshed to, is as narrow as it
+//     was. Both say so: the member scope, here and in _authenticate. A pair for a user who
+//     shows a password has that user's rights, whoever asks. A narrowed token may always
+//     ask who it is; what needs no privilege otherwise, such as ending one's own sessions,
+//     it may if its scope grants the action.
 //   - The _kerberos grant is validated and then refused with 401, for there is no
 //     Kerberos realm; Elasticsearch answers 500 to a ticket that is not base64.
 //

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -93,7 +94,7 @@ func (c *peerClient) look(ctx context.Context) (*clusterView, error) {
 		next = nil
 		for _, answer := range c.askAll(ctx, fresh) {
 			if answer.err != nil {
-				failures = append(failures, answer.err)
+				failures = append(failures, plainly(answer.err))
 				continue
 			}
 			answers[string(answer.status.ServerID)] = answer.status
@@ -106,6 +107,15 @@ func (c *peerClient) look(ctx context.Context) (*clusterView, error) {
 		return nil, fmt.Errorf("no node answers:\n%w", errors.Join(failures...))
 	}
 	return viewOf(answers), nil
+}
+
+// plainly leaves out of an error what only matters to one who wanted to change
+// something: a connection that could not be opened says itself to whom.
+func plainly(err error) error {
+	if dial := new(net.OpError); errors.As(err, &dial) && dial.Op == "dial" {
+		return dial
+	}
+	return err
 }
 
 type peerAnswer struct {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -97,6 +99,14 @@ func TestListPeersWithoutLeader(t *testing.T) {
 	}
 	_, err = nodes.client("x:1", "y:1").look(t.Context())
 	checkProblem(t, err, "no node answers:\ndial x:1")
+
+	refused := &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9300}, Err: syscall.ECONNREFUSED}
+	silent := nodes.client("x:1")
+	silent.status = func(context.Context, string) (cluster.Status, error) {
+		return cluster.Status{}, fmt.Errorf("status of x:1: dial x:1: %w: %w", cluster.ErrNotSent, refused)
+	}
+	_, err = silent.look(t.Context())
+	checkProblem(t, err, "no node answers:\ndial tcp 127.0.0.1:9300: connection refused")
 }
 
 func remove(t *testing.T, nodes *fakeNodes, target string, answer error) (string, error) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"jeton/node/certs"
@@ -58,7 +59,7 @@ func printNodeSettings(out io.Writer, folder certs.Folder, cluster string, added
 	if len(present) > 0 {
 		founders = present
 	}
-	lines = append(lines, [2]string{"discovery.seed_hosts", yamlList(founders, func(n nodeHosts) string { return n.hosts[0] })})
+	lines = append(lines, [2]string{"discovery.seed_hosts", yamlList(founders, nodeHosts.first)})
 	if len(present) == 0 {
 		lines = append(lines, [2]string{"cluster.initial_master_nodes", yamlList(founders, func(n nodeHosts) string { return n.name })})
 	}
@@ -83,14 +84,30 @@ func printNodeSettings(out io.Writer, folder certs.Folder, cluster string, added
 	if len(others) > 0 {
 		fmt.Fprintf(out, "\nFor %s: the same with their own node.name, network.host and folder.\n", strings.Join(others, ", "))
 	}
+	if all := slices.Concat(present, added); len(distinct(all, nodeHosts.first)) < len(all) {
+		fmt.Fprint(out, "\nNodes that share a host each need their own http.port, transport.port and path.data, and\n"+
+			"discovery.seed_hosts needs their transport ports: host:port.\n")
+	}
+}
+
+func (n nodeHosts) first() string { return n.hosts[0] }
+
+// distinct returns each text once, in the order of the nodes.
+func distinct(nodes []nodeHosts, text func(nodeHosts) string) []string {
+	var texts []string
+	for _, node := range nodes {
+		if one := text(node); !slices.Contains(texts, one) {
+			texts = append(texts, one)
+		}
+	}
+	return texts
 }
 
 // yamlList writes a list of names or hosts; those with a colon, IPv6 addresses,
 // need quotes.
 func yamlList(nodes []nodeHosts, text func(nodeHosts) string) string {
-	items := make([]string, len(nodes))
-	for i, node := range nodes {
-		items[i] = text(node)
+	items := distinct(nodes, text)
+	for i := range items {
 		if strings.Contains(items[i], ":") {
 			items[i] = `"` + items[i] + `"`
 		}

@@ -13,7 +13,9 @@ type Issue struct {
 	SessionLifetime    int64 // milliseconds from now to the end of the family, at most MaxRefreshLifetime; 0: no end
 
 	// WithinSession makes this session end with that of Guard.Bearer, the token it is made
-	// from, if that has an end.
+	// from, if that has an end. Without refresh token, the new token lives no longer than
+	// that one, and ends when that one is invalidated: else whoever held a token for a
+	// moment could go on making others.
 	WithinSession bool
 }
 
@@ -54,6 +56,14 @@ func (c Issue) apply(s *State) Outcome {
 		p.refreshExpires = s.now + UnixMilli(c.RefreshLifetime)
 	}
 	p.endWith(c.sessionEnds(s))
+	if c.WithinSession && c.Refresh == (Digest{}) {
+		maker := s.pairs.at(s.pairs.byAccess(c.Guard.Bearer))
+		p.accessExpires = min(p.accessExpires, maker.accessExpires())
+		p.madeFrom = c.Guard.Bearer
+		if maker.is(madeFromToken) { // then all depends on the first
+			p.madeFrom = maker.madeFrom()
+		}
+	}
 	s.pairs.add(p)
 	return Outcome{}
 }

@@ -112,5 +112,5 @@ func (p *pairs) listAll(q *Listing) (page []Listed, next Position) {
 
 // listed tells whether a pair of the right owner belongs into a listing.
 func (p *pairs) listed(record *pair, q *Listing) bool {
-	return q.ActiveAt == 0 || record.accessLive(q.ActiveAt) || record.refreshLive(q.ActiveAt) && !record.is(refreshed)
+	return q.ActiveAt == 0 || p.accessLive(record, q.ActiveAt) || record.refreshLive(q.ActiveAt) && !record.is(refreshed)
 }

@@ -26,6 +26,7 @@ type modelPair struct {
 	access, refresh Digest
 	sessionEnds     UnixMilli
 	family          int // added of the first pair
+	madeFrom        Digest
 	consumedBy      OperationID
 	consumedAt      UnixMilli
 	added           int
@@ -91,7 +92,7 @@ func (m *model) holds(g Guard) bool {
 	}
 	if g.Bearer != (Digest{}) {
 		p := m.pairs[g.Bearer]
-		if p == nil || p.AccessInvalidated || m.now > p.AccessExpiresAt {
+		if p == nil || m.seen(p).AccessInvalidated || m.now > p.AccessExpiresAt {
 			return false
 		}
 	}
@@ -169,8 +170,23 @@ func (m *model) issue(c Issue) Outcome {
 		p.RefreshExpiresAt = min(p.RefreshExpiresAt, p.sessionEnds)
 		p.AccessExpiresAt = min(p.AccessExpiresAt, p.sessionEnds)
 	}
+	if c.WithinSession && c.Refresh == (Digest{}) {
+		maker := m.pairs[c.Guard.Bearer]
+		p.madeFrom = cmp.Or(maker.madeFrom, c.Guard.Bearer)
+		p.AccessExpiresAt = min(p.AccessExpiresAt, maker.AccessExpiresAt)
+	}
 	m.add(p)
 	return Outcome{}
+}
+
+// seen is a pair as it can be looked up.
+func (m *model) seen(p *modelPair) Token {
+	t := p.Token
+	if t.MadeFromToken = p.madeFrom != (Digest{}); t.MadeFromToken {
+		first := m.pairs[p.madeFrom]
+		t.AccessInvalidated = t.AccessInvalidated || first == nil || first.AccessInvalidated
+	}
+	return t
 }
 
 func (m *model) add(p *modelPair) {
@@ -326,9 +342,9 @@ func (m *model) active(realm RealmName, username Username) map[Digest]Token {
 		if realm != "" && p.Identity.Realm.Name != realm || username != "" && p.Identity.Username != username {
 			continue
 		}
-		if !p.AccessInvalidated && m.now <= p.AccessExpiresAt ||
+		if !m.seen(p).AccessInvalidated && m.now <= p.AccessExpiresAt ||
 			p.refresh != (Digest{}) && !p.RefreshInvalidated && !p.Refreshed && m.now <= p.RefreshExpiresAt {
-			found[p.access] = p.Token
+			found[p.access] = m.seen(p)
 		}
 	}
 	return found

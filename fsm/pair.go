@@ -13,7 +13,8 @@ import "encoding/binary"
 //	36  holder: whose it is and who obtained it (4)
 //	40  moment after which the refresh token has expired, zero if there is none (6)
 //	46  moment at which the family's session ends, zero if it does not (6)
-//	52  digest of the refresh token, zero if there is none (24)
+//	52  digest of the refresh token, zero if there is none (24); with madeFromToken, which
+//	    has none: of the access token that this one depends on
 //	76  newer and (80) older pair of the same owner (4 each)
 //	84  predecessor and (88) successor in the family (4 each)
 //	92  next pair that is due for collection in the same bucket (4)
@@ -28,8 +29,9 @@ const (
 	accessInvalidated uint16 = 1 << iota
 	refreshInvalidated
 	refreshed
+	madeFromToken
 
-	knownFlags = accessInvalidated | refreshInvalidated | refreshed
+	knownFlags = accessInvalidated | refreshInvalidated | refreshed | madeFromToken
 )
 
 // Where the links are.
@@ -45,6 +47,7 @@ const (
 // newPair is what a pair is made from.
 type newPair struct {
 	access, refresh Digest
+	madeFrom        Digest // zero: of no token
 	holder          ref
 	createdAt       UnixMilli
 	accessExpires   UnixMilli
@@ -66,6 +69,10 @@ func (n *newPair) endWith(session UnixMilli) {
 func (n *newPair) record() (p pair) {
 	copy(p[0:], n.access[:])
 	copy(p[52:], n.refresh[:])
+	if n.madeFrom != (Digest{}) {
+		copy(p[52:], n.madeFrom[:])
+		p.set(madeFromToken)
+	}
 	putMoment(p[24:], n.createdAt)
 	binary.LittleEndian.PutUint32(p[32:], uint32(n.accessExpires-n.createdAt)) //nolint:gosec // at most MaxAccessLifetime
 	p.link(linkHolder, n.holder)
@@ -76,12 +83,20 @@ func (n *newPair) record() (p pair) {
 }
 
 func (p *pair) access() Digest            { return Digest(p[0:24]) }
-func (p *pair) refresh() Digest           { return Digest(p[52:76]) }
+func (p *pair) madeFrom() Digest          { return Digest(p[52:76]) } // with madeFromToken
 func (p *pair) createdAt() UnixMilli      { return moment(p[24:]) }
 func (p *pair) refreshExpires() UnixMilli { return moment(p[40:]) }
 func (p *pair) sessionEnds() UnixMilli    { return moment(p[46:]) }
 func (p *pair) hasRefresh() bool          { return p.refresh() != Digest{} }
 func (p *pair) holder() ref               { return p.linked(linkHolder) }
+
+// refresh is zero if there is no refresh token.
+func (p *pair) refresh() Digest {
+	if p.is(madeFromToken) {
+		return Digest{}
+	}
+	return Digest(p[52:76])
+}
 
 func (p *pair) accessExpires() UnixMilli {
 	return p.createdAt() + UnixMilli(binary.LittleEndian.Uint32(p[32:]))

@@ -151,8 +151,24 @@ func (p *pairs) token(r ref) Token {
 		AccessExpiresAt:    record.accessExpires(),
 		RefreshExpiresAt:   record.refreshExpires(),
 		SessionEndsAt:      record.sessionEnds(),
-		AccessInvalidated:  record.is(accessInvalidated),
+		AccessInvalidated:  record.is(accessInvalidated) || p.bereft(record),
 		RefreshInvalidated: record.is(refreshInvalidated),
 		Refreshed:          record.is(refreshed),
+		MadeFromToken:      record.is(madeFromToken),
 	}
+}
+
+// bereft tells whether the token that this one depends on was invalidated. It cannot have
+// been collected while this one was valid.
+func (p *pairs) bereft(record *pair) bool {
+	if !record.is(madeFromToken) {
+		return false
+	}
+	r := p.byAccess(record.madeFrom())
+	return r == 0 || p.at(r).is(accessInvalidated)
+}
+
+// accessLive tells whether the access token of a pair is valid.
+func (p *pairs) accessLive(record *pair, now UnixMilli) bool {
+	return record.accessLive(now) && !p.bereft(record)
 }

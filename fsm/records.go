@@ -35,4 +35,5 @@ type Token struct {
 	AccessInvalidated  bool
 	RefreshInvalidated bool
 	Refreshed          bool
+	MadeFromToken      bool // AccessInvalidated also if the token that it was made from is
 }

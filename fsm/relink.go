@@ -95,6 +95,7 @@ func (p *pairs) relinkRecords(x *codec) {
 	owned, families := 0, 0
 	p.records.all(func(r ref, v *pair) bool {
 		x.require(p.holders.held.has(v.holder()) && v.flags()&^knownFlags == 0, "holder or flags of a pair")
+		x.require(!v.is(madeFromToken) || v.madeFrom() != Digest{} && v.refreshExpires() == 0 && v.linked(linkPredecessor) == 0 && v.linked(linkSuccessor) == 0, "token made from a token")
 		x.require(v.createdAt() <= MaxMoment && v.refreshExpires() <= MaxMoment+MaxRefreshLifetime, "moments of a pair")
 		x.require(v.linked(linkDue) == 0 || p.records.has(v.linked(linkDue)), "chain of due pairs")
 		x.require(x.err != nil || p.ordered(r, linkOlder, linkNewer, p.sameOwner), "owner's chain")

@@ -91,7 +91,7 @@ func (s *story) live(pairs ...byte) string {
 		text += string('0'+rune(n)) + part
 	}
 	for _, n := range pairs {
-		if r := s.state.pairs.byAccess(Digest{n, 'a'}); r != 0 && s.state.pairs.at(r).accessLive(s.at) {
+		if r := s.state.pairs.byAccess(Digest{n, 'a'}); r != 0 && s.state.pairs.accessLive(s.state.pairs.at(r), s.at) {
 			add(n, "a")
 		}
 		if r := s.state.pairs.byRefresh(Digest{n, 'r'}); r != 0 && s.state.pairs.at(r).refreshLive(s.at) {
@@ -212,6 +212,55 @@ func TestIssue(t *testing.T) {
 			}
 		})
 	}
+}
+
+// madeFrom is the Issue of ada's n-th token, asked for with the access token of pair maker.
+func madeFrom(maker, n byte) Issue {
+	c := pairOf(n)
+	c.Guard.Bearer, c.WithinSession = Digest{maker, 'a'}, true
+	c.Refresh, c.RefreshLifetime = Digest{}, 0
+	return c
+}
+
+// TestWhatIsMadeFromATokenEndsWithIt: else whoever held a token for a moment could go on
+// making others, whatever became of the login.
+func TestWhatIsMadeFromATokenEndsWithIt(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]step{
+		"its family":       {0, Invalidate{Refresh: Digest{1, 'r'}, Reach: ReachFamily}, counts(4, 0)},
+		"the token itself": {0, Invalidate{Access: Digest{1, 'a'}}, counts(1, 0)},
+		"its pair":         {0, Invalidate{Pairs: []Digest{{1, 'a'}}, Reach: ReachPair}, counts(2, 0)},
+		"a theft":          {minute, refreshOf(1, 9), Outcome{Reason: Reused, Invalidated: 4}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStory(t)
+			s.play(
+				step{0, pairOf(1), Outcome{}},
+				step{5 * minute, madeFrom(1, 2), Outcome{}},
+				step{0, madeFrom(2, 3), Outcome{}}, // and what is made from that
+				step{0, refreshOf(1, 4), saltOf(4)},
+				step{0, pairOf(5), Outcome{}},
+			)
+			s.wantLive("1a 1r 2a 3a", 1, 2, 3)
+			s.play(end)
+			s.wantLive("5a 5r", 2, 3, 5)
+			s.play(step{0, madeFrom(3, 6), refused(StaleDecision)}) // it makes no more, either
+			r := s.state.pairs.byAccess(Digest{3, 'a'})
+			if token := s.state.pairs.token(r); !token.AccessInvalidated || !token.MadeFromToken {
+				t.Errorf("seen as %+v", token)
+			}
+		})
+	}
+	t.Run("its lifetime", func(t *testing.T) {
+		t.Parallel()
+		s := newStory(t)
+		s.play(step{0, pairOf(1), Outcome{}}, step{15 * minute, madeFrom(1, 2), Outcome{}}, step{4 * minute, madeFrom(2, 3), Outcome{}})
+		s.at += minute
+		s.wantLive("1a 1r 2a 3a", 1, 2, 3)
+		s.at++
+		s.wantLive("1r", 1, 2, 3)
+	})
 }
 
 func TestIssueRefused(t *testing.T) {

@@ -34,6 +34,7 @@ func richState(t *testing.T) *State {
 		step{0, SetPassword{Realm: RealmReserved, Username: "elastic", Verifier: "w"}, Outcome{}},
 		step{hour, CollectExpired{Limit: 1}, Outcome{Collected: 1}},
 		step{0, refreshOf(1, 2), saltOf(2)}, step{0, refreshOf(2, 3), saltOf(3)}, step{0, refreshOf(1, 9), saltOf(2)},
+		step{0, madeFrom(3, 24), Outcome{}},
 		step{0, Lease{Holder: "server-2", Boot: 7, Number: 9, Span: 1000}, Outcome{}},
 		step{0, Invalidate{Access: Digest{21, 'a'}}, counts(1, 0)},
 		step{0, pairOf(4), Outcome{}},

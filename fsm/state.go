@@ -77,7 +77,7 @@ func (s *State) holds(g *Guard) bool {
 		return true
 	}
 	r := s.pairs.byAccess(g.Bearer)
-	return r != 0 && s.pairs.at(r).accessLive(s.now)
+	return r != 0 && s.pairs.accessLive(s.pairs.at(r), s.now)
 }
 
 // putUser stores a new or changed record under the next generation. Generations

@@ -380,8 +380,8 @@ func TestPairRecord(t *testing.T) {
 	p.set(refreshed)
 	p.set(refreshInvalidated)
 	got := newPair{
-		p.access(), p.refresh(), p.holder(), p.createdAt(), p.accessExpires(), p.refreshExpires(), p.sessionEnds(),
-		p.linked(linkPredecessor),
+		access: p.access(), refresh: p.refresh(), holder: p.holder(), createdAt: p.createdAt(), accessExpires: p.accessExpires(),
+		refreshExpires: p.refreshExpires(), sessionEnds: p.sessionEnds(), predecessor: p.linked(linkPredecessor),
 	}
 	if d := cmp.Diff(n, got, cmp.AllowUnexported(newPair{})); d != "" {
 		t.Errorf("-want +got:\n%s", d)

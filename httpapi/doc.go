@@ -105,7 +105,8 @@
 //   - An outage is 503, never 401 or 400.
 //   - The refusal of a refresh token that was used before says "more than 30 seconds in
 //     the past" whatever the window is set to: Kibana compares the text.
-//   - A token that is made from a token (client_credentials) ends with its session.
+//   - A token that is made from a token (client_credentials) lives no longer than that one,
+//     and ends when that one is invalidated, alone or with its family.
 //   - What is one's own, or was obtained by one, may be invalidated without a privilege.
 //     What is not, or does not exist, is 403 without it, as in Elasticsearch. DELETE
 //     knows more members than Elasticsearch's: ids, owner, all, pair, family,

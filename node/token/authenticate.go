@@ -100,7 +100,7 @@ func (s *Service) Recognize(ctx context.Context, c Credentials) (Caller, error) 
 		if err != nil {
 			return Caller{}, err
 		}
-		if t, found := s.view.AccessToken(digest); found && s.knows(digest, t.Identity) {
+		if t, found := s.view.AccessToken(digest); found && !t.MadeFromToken && s.knows(digest, t.Identity) {
 			if caller, err := s.bearer(digest); err == nil {
 				return caller, nil
 			}

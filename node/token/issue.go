@@ -144,7 +144,7 @@ func (s *Service) accessUntil(end fsm.UnixMilli) time.Duration {
 
 // issueForCaller needs no generation of the identity: it is the caller's, and the
 // guard speaks for the caller (for a token caller: the token is live). A token that is
-// made from a token is of the same session, and does not outlast it.
+// made from a token does not outlast it.
 func (s *Service) issueForCaller(ctx context.Context, caller Caller, scope []string) (Pair, error) {
 	identity, err := narrowed(caller.Identity, scope)
 	if err != nil {
@@ -169,8 +169,8 @@ func (s *Service) issueForCaller(ctx context.Context, caller Caller, scope []str
 		return Pair{}, fmt.Errorf("issue access token: %w", err)
 	}
 	lifetime := s.accessWithin(s.session)
-	if t, found := s.view.AccessToken(caller.Guard.Bearer); found && t.SessionEndsAt != 0 {
-		lifetime = s.accessUntil(t.SessionEndsAt)
+	if t, found := s.view.AccessToken(caller.Guard.Bearer); found {
+		lifetime = s.accessUntil(t.AccessExpiresAt) // the end of the session is not before
 	}
 	return Pair{
 		AccessToken: access.secret(),

@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -82,4 +83,31 @@ func TestATokenOfALoginHasASession(t *testing.T) {
 func digestOf(p token.Pair) fsm.Digest {
 	digest, _ := token.AccessDigest(p.AccessToken)
 	return digest
+}
+
+// TestATokenOfATokenIsToldItsLifetime: what is left of the one that it is made from.
+func TestATokenOfATokenIsToldItsLifetime(t *testing.T) {
+	clock := newClock()
+	c := newCluster(t, 1, clock.now, nil)
+	c.putUser("joe", "joe")
+	n := c.nodes[0]
+	first, err := n.Issue(t.Context(), n.mustLogIn("joe", "joe"), token.IssueRequest{GrantType: token.GrantClientCredentials})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock.advance(time.Minute)
+	caller, err := n.Authenticate(t.Context(), token.Credentials{Scheme: token.SchemeBearer, Bearer: first.AccessToken})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := n.Issue(t.Context(), caller, token.IssueRequest{GrantType: token.GrantClientCredentials})
+	if err != nil || made.ExpiresIn != first.ExpiresIn-time.Minute {
+		t.Errorf("expires in %v, %v; the first in %v", made.ExpiresIn, err, first.ExpiresIn)
+	}
+	if _, err := n.Invalidate(t.Context(), caller, token.InvalidateRequest{Token: first.AccessToken}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Authenticate(t.Context(), token.Credentials{Scheme: token.SchemeBearer, Bearer: made.AccessToken}); !errors.Is(err, token.ErrExpired) {
+		t.Errorf("got %v", err)
+	}
 }

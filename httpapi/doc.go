@@ -108,7 +108,8 @@
 //   - A token that is made from a token (client_credentials) lives no longer than that one,
 //     and ends when that one is invalidated, alone or with its family.
 //   - What is one's own, or was obtained by one, may be invalidated without a privilege.
-//     What is not, or does not exist, is 403 without it, as in Elasticsearch. DELETE
+//     What is not, or does not exist, is 403 without it, as in Elasticsearch; an id that
+//     does not exist is 404, for ids are no secret. DELETE
 //     knows more members than Elasticsearch's: ids, owner, all, pair, family,
 //     created_before, and the parameter confirm. GET lists sessions, where
 //     Elasticsearch has 405. Both are described in docs/sessions.md and served under the

@@ -63,6 +63,7 @@ func TestForwardAuthIgnoresAllButCredentials(t *testing.T) {
 	}
 	calls = append(calls,
 		call{name: "password", request: "GET /_forward_auth", header: authorization(basic)},
+		call{name: "path and query of the application's root", request: "GET /_forward_auth/any/?role=editor&roles=x", header: bearer},
 		call{name: "slash at the end", request: "GET /_forward_auth/", header: bearer},
 		call{name: "foreign query", request: "GET /_forward_auth?pretty=perhaps&a=%zz&;=&%zz=1&q", header: bearer},
 		call{name: "query of the path", request: "GET /_forward_auth/edit?role=editor&privilege=x&roles", header: bearer},

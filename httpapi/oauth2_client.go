@@ -47,7 +47,7 @@ func clientInHeader(header http.Header, allowed oauth2Options) (oauth2Client, er
 	case credentials.Scheme == token.SchemeBearer && allowed.bearer:
 		return oauth2Client{credentials: []token.Credentials{credentials}}, nil
 	}
-	if _, rest, _ := strings.Cut(header.Get("Authorization"), " "); strings.TrimSpace(rest) != "" {
+	if strings.TrimSpace(header.Get("Authorization")) != "" {
 		return oauth2Client{}, errNoClient
 	}
 	return oauth2Client{}, nil

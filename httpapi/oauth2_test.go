@@ -216,6 +216,7 @@ func TestOAuth2ClientAuthentication(t *testing.T) {
 		{name: "Basic Og== beside the body", header: authorization("Basic Og=="), body: grantClient + "&" + clientPost, status: 200, want: issuedAccess},
 		{name: "named only", header: basicOf("elastic:"), body: grantClient, status: 401, want: invalid(none), headers: basicChallenge},
 		{name: "a bearer is no client", header: authorization("Bearer tok"), body: grantClient, status: 401, want: invalid("the client must authenticate with client_secret_basic or client_secret_post"), headers: basicChallenge},
+		{name: "another scheme, without credentials", header: authorization("Negotiate"), body: grantClient + "&" + clientPost, status: 401, want: invalid("the client must authenticate with client_secret_basic or client_secret_post"), headers: basicChallenge},
 		{name: "another scheme", header: authorization("Negotiate x"), body: grantClient + "&" + clientPost, status: 401, want: invalid("the client must authenticate with client_secret_basic or client_secret_post"), headers: basicChallenge},
 		{name: "broken basic", header: authorization("Basic ?"), body: grantClient, status: 401, want: invalid("invalid basic authentication header encoding"), headers: basicChallenge},
 	})
@@ -297,6 +298,7 @@ func TestOAuth2PublicClients(t *testing.T) {
 		{name: "named in the body", public: true, world: record, body: password + "&client_id=app", status: 200, want: issuedPair},
 		{name: "named in the header", public: true, world: record, header: authorization("Basic " + encode("my%20app:")), body: password, status: 200, want: issuedPair},
 		{name: "not named", public: true, world: record, body: password, status: 200, want: issuedPair},
+		{name: "no scheme at all", public: true, header: authorization("garbage"), body: password, status: 401, want: oauth2Error("invalid_client", "the client must authenticate with client_secret_basic or client_secret_post"), headers: basicChallenge},
 		{name: "Basic Og==", public: true, world: record, header: authorization("Basic Og=="), body: password, status: 200, want: issuedPair},
 		{name: "wrong password", public: true, world: record, body: "grant_type=password&username=bob&password=x", status: 400, want: oauth2Error("invalid_grant", "the username or the password is wrong")},
 		{name: "4.4 no client credentials", public: true, body: grantClient + "&client_id=app", status: 401, want: invalid, headers: basicChallenge},

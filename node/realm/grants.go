@@ -201,6 +201,9 @@ func (g Grants) HasApplication(application, name, resource string) bool {
 func CheckPrivileges(cluster, index []string) error {
 	for _, name := range cluster {
 		if problem := privilegeProblem(name); problem != "" {
+			if len(name) > maxShownName { // the text has it twice
+				problem = strings.ReplaceAll(problem, name, strings.ToValidUTF8(name[:maxShownName], "")+"...")
+			}
 			return &ArgumentError{problem}
 		}
 	}
@@ -212,6 +215,9 @@ func CheckPrivileges(cluster, index []string) error {
 	}
 	return nil
 }
+
+// maxShownName bounds what of a name that somebody sent is sent back.
+const maxShownName = 512
 
 // BuiltinPrivileges returns the names of all predefined privileges, sorted.
 func BuiltinPrivileges() (cluster, index []string) {

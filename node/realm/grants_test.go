@@ -145,9 +145,9 @@ func TestCheckPrivileges(t *testing.T) {
 		t.Error(err)
 	}
 	for want, names := range map[string][2][]string{
-		"unknown cluster privilege [x]. a privilege must be":                                    {{"x"}, nil},
+		"unknown cluster privilege [x]. a privilege must be":                           {{"x"}, nil},
 		"unknown cluster privilege [" + strings.Repeat("x", 512) + "...]. a privilege": {{strings.Repeat("x", 60_000)}, nil},
-		"unknown index privilege [y]. a privilege must be":                                      {nil, {"y"}},
+		"unknown index privilege [y]. a privilege must be":                             {nil, {"y"}},
 	} {
 		err := realm.CheckPrivileges(names[0], names[1])
 		if _, ok := errors.AsType[*realm.ArgumentError](err); !ok || !strings.HasPrefix(err.Error(), want) {

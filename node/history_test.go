@@ -26,6 +26,7 @@ const (
 	doAuthenticate
 	doInvalidateAccess
 	doInvalidateRefresh
+	doInvalidateFamily
 	doInvalidateUser
 	doSetPassword
 )
@@ -175,6 +176,8 @@ func (c *client) choose() input {
 		in.action = doInvalidateAccess
 	case draw < 50:
 		in.action = doInvalidateRefresh
+	case draw < 52:
+		in.action = doInvalidateFamily
 	default:
 		in.action = doAuthenticate
 	}
@@ -204,6 +207,8 @@ func (c *client) act(ctx context.Context, in input) {
 		out.counts, err = c.p.invalidate(ctx, in.user, token.InvalidateRequest{Token: pair.AccessToken})
 	case doInvalidateRefresh:
 		out.counts, err = c.p.invalidate(ctx, in.user, token.InvalidateRequest{RefreshToken: pair.RefreshToken})
+	case doInvalidateFamily:
+		_, err = c.p.invalidate(ctx, in.user, token.InvalidateRequest{RefreshToken: pair.RefreshToken, Reach: fsm.ReachFamily})
 	case doInvalidateUser:
 		_, err = c.p.invalidate(ctx, in.user, token.InvalidateRequest{Username: fsm.Username(in.user)})
 	case doSetPassword: // to the same one: it ends all tokens like any other
@@ -246,7 +251,7 @@ func (c *client) classify(in input, err error) (out answer, recorded bool) {
 
 // String describes an operation in reports.
 func (in input) String() string {
-	verbs := []string{"issue", "refresh", "authenticate", "invalidate access", "invalidate refresh", "invalidate user", "set password"}
+	verbs := []string{"issue", "refresh", "authenticate", "invalidate access", "invalidate refresh", "invalidate family", "invalidate user", "set password"}
 	if in.action >= doInvalidateUser {
 		return verbs[in.action] + " " + in.user
 	}
@@ -269,6 +274,8 @@ func (in input) kills(f int, user string, generation int, reuseKills bool) bool 
 		return in.user == user
 	case doInvalidateAccess:
 		return in.family == f && in.generation == generation
+	case doInvalidateFamily:
+		return in.family == f
 	case doRefresh:
 		return in.family == f && reuseKills
 	case doIssue, doAuthenticate, doInvalidateRefresh:

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"jeton/fsm"
 	"jeton/node/token"
 )
 
@@ -136,4 +137,37 @@ func TestALateSnapshotBringsNothingBack(t *testing.T) {
 			t.Errorf("the invalidated token: %v, want %v", err, token.ErrExpired)
 		}
 	})
+}
+
+// A lease of a follower whose clock is slow ends late, and sooner to a leader whose clock is
+// fast. Two percent each are allowed for; more are not, which shows that the rates matter.
+func TestLeasesAllowForClocksOfDifferentRates(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		rate  float64
+		stale bool
+	}{{"two percent", .02, false}, {"twenty percent", .2, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			simulate(t, simOptions{seed: simSeed(t, 14), variant: variant{lease: fsm.MaxLease * time.Millisecond}}, func(t *testing.T, s *sim) {
+				leader, holder := s.members[0], s.members[1]
+				leader.rate, holder.rate = c.rate, -c.rate
+				s.startAll()
+				s.transfer(leader)
+				s.addUser("ann")
+				pair := s.mustIssue(leader, "ann")
+				s.eventually("the follower has a lease", func() bool {
+					return s.authenticateWithin(holder, pair.AccessToken, time.Second) == nil && holder.running().node.replica.lease.holds()
+				})
+				s.net.isolate(names(holder), names(leader, s.members[2]), false)
+				began := time.Now()
+				s.mustInvalidate(leader, "ann", pair.AccessToken)
+				if time.Since(began) < 3*time.Second {
+					t.Errorf("acknowledged after %v: nothing is shown", time.Since(began))
+				}
+				if err := s.authenticateWithin(holder, pair.AccessToken, simHeartbeat); (err == nil) != c.stale {
+					t.Errorf("once the invalidation is acknowledged the follower answers %v", err)
+				}
+			})
+		})
+	}
 }

@@ -83,10 +83,14 @@ func randomHistory(t *testing.T, seed uint64, v variant) (h *history, problems [
 		}
 		window = o.window
 		o.spares = int(seed / 2 % 2)
+		if seed/4%2 == 1 {
+			o.trailing = 1
+		}
 		s := newSim(t, o)
 		defer s.close()
 		for _, m := range s.members {
 			m.skew = time.Duration(s.random.IntN(4000)-2000) * time.Millisecond
+			m.rate = float64(s.random.IntN(3)-1) / leaseDrift
 		}
 		if v.sleepy || s.random.IntN(2) == 0 {
 			s.startWithSleepyLeader()
@@ -131,6 +135,7 @@ func (s *sim) harass(d time.Duration) {
 	faults := []func(){
 		s.cutOff, s.cutOff, s.cutOff, s.cutOneLink, s.net.heal, s.net.heal, s.killSome, s.killSome, s.startDown, s.startDown,
 		s.freezeSome, s.thawSome, s.thawSome, s.pauseLeader, s.pauseLeader, s.loseSome, s.slowDown, s.restart, s.takeSnapshots, s.takeSnapshots,
+		s.setClocks,
 	}
 	if s.options.spares > 0 {
 		faults = append(faults, s.grow, s.grow)
@@ -216,6 +221,11 @@ func (s *sim) loseSome() {
 
 func (s *sim) slowDown() {
 	s.net.change(func() { s.net.delay = time.Duration(1+s.random.IntN(60)) * time.Millisecond })
+}
+
+// setClocks sets somebody's wall clock.
+func (s *sim) setClocks() {
+	s.victim().jumped.Store(int64(time.Duration(s.random.IntN(10)-5) * time.Second))
 }
 
 func (s *sim) restart() {
@@ -316,6 +326,44 @@ func hasty(factor int64) func() time.Duration {
 	return func() time.Duration { return time.Duration(factor * time.Since(simStart).Nanoseconds()) }
 }
 
+// byWall measures leases with the wall clock.
+func byWall(r *replica) {
+	wall := func() time.Duration { return r.clock.now().Sub(simStart) }
+	r.lease.bootTime, r.coverage.bootTime = wall, wall
+}
+
+// inMemory gets leases from whoever believes that it leads, past the log.
+func inMemory(r *replica) {
+	r.lease.append = func(ctx context.Context, commands [][]byte) ([]fsm.Outcome, error) {
+		asked, _, err := leaseOf(commands[0])
+		if err != nil {
+			return nil, err
+		}
+		span := time.Duration(asked.Span) * time.Millisecond
+		grant := func(to *incarnation) (struct{}, error) {
+			leader := to.node.replica
+			if _, fit := leader.inOffice(); !fit {
+				return struct{}{}, errNotLeader
+			}
+			leader.coverage.granted(r.id, span)
+			return struct{}{}, nil
+		}
+		from := r.peers.(simPeers).from
+		if r.leads() {
+			_, err = grant(from)
+		} else {
+			address, _ := r.raft.LeaderWithID()
+			_, err = call(ctx, from, address, grant)
+		}
+		if err == nil {
+			r.lease.mu.Lock()
+			defer r.lease.mu.Unlock()
+			r.lease.extend(r.lease.asked[asked.Number] + span)
+		}
+		return nil, err
+	}
+}
+
 // unaware trusts the lease and does not look at what is pending.
 func unaware(r *replica) func(fsm.Digest, *fsm.Identity) bool {
 	return func(fsm.Digest, *fsm.Identity) bool { return r.lease.holds() }
@@ -342,6 +390,10 @@ func TestNegativeControlsAreCaught(t *testing.T) {
 		"a lease never ends": {lease: simLease, tamper: func(r *replica) {
 			r.lease.bootTime = func() time.Duration { return 0 }
 		}},
+		"leases go by the wall clock": {lease: simLease, tamper: byWall, faults: func(s *sim) []func() {
+			return []func(){s.setClocks, s.setClocks, s.pauseLeader, s.cutOff, s.net.heal}
+		}},
+		"leases are granted in memory":     {lease: simLease, tamper: inMemory},
 		"a revocation waits for nobody":    {lease: simLease, tamper: func(r *replica) { r.coverage.bootTime = hasty(1000) }},
 		"a new leader inherits no lease":   {lease: 2 * simLease, tamper: func(r *replica) { r.inherited = func() []fsm.ReadLease { return nil } }},
 		"what is pending is not looked at": {lease: simLease, knows: unaware},

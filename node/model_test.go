@@ -42,6 +42,13 @@ func (s familyState) step(in input, out output) []any {
 		}
 	case doInvalidateUser, doSetPassword:
 		return []any{s.end()}
+	case doInvalidateFamily:
+		if in.generation < s.generations {
+			return []any{s.end()}
+		}
+		if out.answer == answerNone {
+			return []any{s}
+		}
 	case doAuthenticate:
 		if in.generation < s.generations && s.accessDead&bit == 0 {
 			return []any{s}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,6 +97,8 @@ type member struct {
 	address raft.ServerAddress
 	disk    *simDisk
 	skew    time.Duration // of its wall clock
+	jumped  atomic.Int64  // what its wall clock was set to beside that, in nanoseconds
+	rate    float64       // of its boot-time clock; zero: it is right
 	sleepy  bool
 
 	mu      sync.Mutex
@@ -253,7 +256,7 @@ func (p *incarnation) open() error {
 	}
 	p.node = n
 	r := newReplica(m.id, n.addresses, n.log, n.fail)
-	r.clock.now = func() time.Time { return time.Now().Add(m.skew) }
+	r.clock.now = m.wallTime
 	r.peers = simPeers{p}
 	n.replica = r
 	disk := mount{m.disk, p}
@@ -272,10 +275,9 @@ func (p *incarnation) open() error {
 	rc.CommitTimeout = simCommit
 	transport := &simTransport{from: p, address: m.address, addressOf: n.addresses.addressOf, timeout: rc.HeartbeatTimeout * 2}
 	r.learnCommit = transport.LearnCommit
-	sinceStart := func() time.Duration { return time.Since(simStart) }
-	r.coverage.bootTime = sinceStart
+	r.coverage.bootTime = m.bootTime
 	if v.lease > 0 {
-		r.useLease(v.lease, sinceStart)
+		r.useLease(v.lease, m.bootTime)
 	}
 	if v.tamper != nil {
 		v.tamper(r)
@@ -352,6 +354,13 @@ func (r simRealm) Authenticate(_ context.Context, username string, password real
 		Principal: fsm.Principal{Username: u.Username, Realm: fsm.Realm{Name: fsm.RealmNative, Type: "native"}},
 		Roles:     u.Roles, Metadata: u.Metadata,
 	}}, nil
+}
+
+func (m *member) wallTime() time.Time { return time.Now().Add(m.skew + time.Duration(m.jumped.Load())) }
+
+func (m *member) bootTime() time.Duration {
+	since := time.Since(simStart)
+	return since + time.Duration(m.rate*float64(since))
 }
 
 func (m *member) bootstrap(voters []*member) {

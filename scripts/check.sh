@@ -9,7 +9,7 @@
 #   lint-planted only the proof that the linter's rules bite
 #   test         every test in random order, with the race detector and without
 #   bench-smoke  every benchmark and every cell of the README's table once, so that none rots
-#   fuzz         every fuzz target, JETON_FUZZ (50000x; also 30s, 10m) times
+#   fuzz         every fuzz target, JETON_FUZZ (20000x; also 30s, 10m) times
 #   fuzz-routes  every route, in one process and over TLS at a cluster, for JETON_FUZZ_ROUTES (20s; also 10m) each
 #   e2e          real processes: the cluster is started, killed, cut, asked
 #   clients      real clients of other makers, behind HAProxy; needs haproxy, node and npm
@@ -109,7 +109,7 @@ check_fuzz() {
   while IFS=: read -r file target; do
     found=$((found + 1))
     printf '%s in %s\n' "$target" "${file%/*}"
-    go test -run='^$' -fuzz="^$target\$" -fuzztime="${JETON_FUZZ:-50000x}" "${file%/*}"
+    go test -run='^$' -fuzz="^$target\$" -fuzztime="${JETON_FUZZ:-20000x}" "${file%/*}"
   done < <(find . -name '*_test.go' -not -path '*/testdata/*' -exec grep -HoE '^func Fuzz[A-Za-z0-9_]*' {} + | sed 's/:func /:/' | sort)
   printf '%d fuzz targets\n' "$found"
 }

@@ -3,7 +3,6 @@ package cluster
 import (
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
@@ -40,10 +39,6 @@ type TransportConfig struct {
 	// it, and may change it. Nil: nobody looks.
 	Incoming func(*raft.AppendEntriesRequest)
 
-	// Applied is up to where this node has applied the log. Of a snapshot from before
-	// raft hears nothing; see [Transport]. Nil: raft hears of all.
-	Applied func() uint64
-
 	// Appended is called, concurrently, when a member has answered that it appended
 	// the log of a term's leader, this node, up to and including index. It must not
 	// block. Nil: nobody asks.
@@ -65,15 +60,10 @@ type TransportConfig struct {
 // #695). Without a handler heartbeats go through the main loop like any other
 // request. The price is that a slow fsync delays heartbeat answers, so keep
 // HeartbeatTimeout at one second or more.
-//
-// A snapshot that this node has outgrown is answered as installed. A leader sends one
-// again when the answer was lost, and it may arrive late; raft would go back to it, its
-// configuration included, and panic if the log does not reach back as far.
 type Transport struct {
 	*raft.NetworkTransport
 	addressOf func(raft.ServerID) raft.ServerAddress
 	incoming  func(*raft.AppendEntriesRequest)
-	applied   func() uint64
 	appended  func(id raft.ServerID, term, index uint64)
 	inbox     chan raft.RPC // what raft consumes: the network's, and what LearnCommit adds
 	closed    chan struct{}
@@ -103,16 +93,12 @@ func NewTransport(cfg TransportConfig) (*Transport, error) {
 	if cfg.Incoming == nil {
 		cfg.Incoming = func(*raft.AppendEntriesRequest) {}
 	}
-	if cfg.Applied == nil {
-		cfg.Applied = func() uint64 { return 0 }
-	}
 	if cfg.Appended == nil {
 		cfg.Appended = func(raft.ServerID, uint64, uint64) {}
 	}
 	t := &Transport{
 		addressOf:        cfg.AddressOf,
 		incoming:         cfg.Incoming,
-		applied:          cfg.Applied,
 		appended:         cfg.Appended,
 		NetworkTransport: raft.NewNetworkTransportWithConfig(config),
 		inbox:            make(chan raft.RPC, inboxSize),
@@ -127,14 +113,8 @@ func (t *Transport) forward() {
 	for {
 		select {
 		case rpc := <-t.NetworkTransport.Consumer():
-			switch request := rpc.Command.(type) {
-			case *raft.AppendEntriesRequest:
+			if request, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
 				t.incoming(request)
-			case *raft.InstallSnapshotRequest:
-				if request.LastLogIndex <= t.applied() {
-					go outgrown(rpc, request) // ends with the connection at the latest
-					continue
-				}
 			}
 			select {
 			case t.inbox <- rpc:
@@ -145,15 +125,6 @@ func (t *Transport) forward() {
 			return
 		}
 	}
-}
-
-// outgrown answers a snapshot of which nothing is news. It reads it to its end, like
-// raft, for the next request comes after it.
-func outgrown(rpc raft.RPC, request *raft.InstallSnapshotRequest) {
-	_, err := io.Copy(io.Discard, rpc.Reader)
-	rpc.Respond(&raft.InstallSnapshotResponse{
-		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}, Term: request.Term, Success: err == nil,
-	}, err)
 }
 
 // Consumer implements raft.Transport.

@@ -83,9 +83,6 @@ func randomHistory(t *testing.T, seed uint64, v variant) (h *history, problems [
 		}
 		window = o.window
 		o.spares = int(seed / 2 % 2)
-		if seed/4%2 == 1 {
-			o.trailing = 1
-		}
 		s := newSim(t, o)
 		defer s.close()
 		for _, m := range s.members {
@@ -393,7 +390,9 @@ func TestNegativeControlsAreCaught(t *testing.T) {
 		"leases go by the wall clock": {lease: simLease, tamper: byWall, faults: func(s *sim) []func() {
 			return []func(){s.setClocks, s.setClocks, s.pauseLeader, s.cutOff, s.net.heal}
 		}},
-		"leases are granted in memory":     {lease: simLease, tamper: inMemory},
+		"leases are granted in memory": {lease: 2 * simLease, tamper: inMemory, faults: func(s *sim) []func() {
+			return []func(){s.pauseLeader, s.pauseLeader, s.cutOff, s.net.heal}
+		}},
 		"a revocation waits for nobody":    {lease: simLease, tamper: func(r *replica) { r.coverage.bootTime = hasty(1000) }},
 		"a new leader inherits no lease":   {lease: 2 * simLease, tamper: func(r *replica) { r.inherited = func() []fsm.ReadLease { return nil } }},
 		"what is pending is not looked at": {lease: simLease, knows: unaware},

@@ -58,7 +58,6 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 		Stream:    service.StreamLayer(),
 		AddressOf: n.addresses.addressOf,
 		Incoming:  stores.joint.mend,
-		Applied:   r.state.Applied,
 		Appended:  r.coverage.appended,
 		Logger:    n.log.Named("raft-transport"),
 	})

@@ -256,10 +256,6 @@ func send[T any](t *simTransport, id raft.ServerID, address raft.ServerAddress, 
 		if request, ok := command.(*raft.AppendEntriesRequest); ok {
 			to.joint.mend(request)
 		}
-		if request, ok := command.(*raft.InstallSnapshotRequest); ok && request.LastLogIndex <= to.node.replica.state.Applied() {
-			installed, _ := any(&raft.InstallSnapshotResponse{Term: request.Term, Success: true}).(*T)
-			return *installed, nil
-		}
 		answers := make(chan raft.RPCResponse, 1)
 		select {
 		case to.inbox <- raft.RPC{Command: command, Reader: bytes.NewReader(body), RespChan: answers}:

@@ -20,6 +20,9 @@ type simDisk struct {
 
 func newSimDisk() *simDisk { return &simDisk{InmemStore: raft.NewInmemStore()} }
 
+// errGhost is what a process gets that was killed and has not ended yet.
+var errGhost = errors.New("the process was killed")
+
 // simSnapshot is one complete snapshot.
 type simSnapshot struct {
 	meta    raft.SnapshotMeta
@@ -48,7 +51,7 @@ func (m mount) StoreLog(log *raft.Log) error { return m.StoreLogs([]*raft.Log{lo
 // StoreLogs implements raft.LogStore.
 func (m mount) StoreLogs(logs []*raft.Log) error {
 	if m.gone() {
-		return nil
+		return errGhost // or raft would look for what it believes to have stored
 	}
 	copies := make([]*raft.Log, len(logs))
 	for i, log := range logs {

@@ -139,15 +139,19 @@ func (l *lease) extend(deadline time.Duration) bool {
 	}
 }
 
-// leaseOf returns the lease that a command asks for, if it does.
-func leaseOf(command []byte) (lease fsm.Lease, ok bool, err error) {
-	if len(command) == 0 || fsm.Kind(command[0]) != fsm.KindLease {
-		return fsm.Lease{}, false, nil
+// leasesOf returns the leases that commands ask for.
+func leasesOf(commands [][]byte) (leases []fsm.Lease, err error) {
+	for _, command := range commands {
+		if len(command) == 0 || fsm.Kind(command[0]) != fsm.KindLease {
+			continue
+		}
+		decoded, err := fsm.DecodeCommand(command)
+		if err != nil {
+			return nil, fmt.Errorf("request for a lease: %w", err)
+		}
+		if lease, ok := decoded.(fsm.Lease); ok {
+			leases = append(leases, lease)
+		}
 	}
-	decoded, err := fsm.DecodeCommand(command)
-	if err != nil {
-		return fsm.Lease{}, false, fmt.Errorf("request for a lease: %w", err)
-	}
-	lease, ok = decoded.(fsm.Lease)
-	return lease, ok, nil
+	return leases, nil
 }

@@ -29,11 +29,11 @@ func testLease(t *testing.T, grant func(fsm.Lease) error) (*lease, *fsm.FSM) {
 	l.name = func() fsm.OperationID { operations++; return fsm.OperationID{operations, 1} }
 	var index uint64
 	l.append = func(_ context.Context, commands [][]byte) ([]fsm.Outcome, error) {
-		asked, ok, err := leaseOf(commands[0])
-		if err != nil || !ok {
+		asked, err := leasesOf(commands)
+		if err != nil || len(asked) != 1 {
 			t.Errorf("asked for %x: %v", commands[0], err)
 		}
-		if err := grant(asked); err != nil {
+		if err := grant(asked[0]); err != nil {
 			return nil, err
 		}
 		index++

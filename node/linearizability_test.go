@@ -332,11 +332,11 @@ func byWall(r *replica) {
 // inMemory gets leases from whoever believes that it leads, past the log.
 func inMemory(r *replica) {
 	r.lease.append = func(ctx context.Context, commands [][]byte) ([]fsm.Outcome, error) {
-		asked, _, err := leaseOf(commands[0])
+		asked, err := leasesOf(commands)
 		if err != nil {
 			return nil, err
 		}
-		span := time.Duration(asked.Span) * time.Millisecond
+		span := time.Duration(asked[0].Span) * time.Millisecond
 		grant := func(to *incarnation) (struct{}, error) {
 			leader := to.node.replica
 			if _, fit := leader.inOffice(); !fit {
@@ -355,7 +355,7 @@ func inMemory(r *replica) {
 		if err == nil {
 			r.lease.mu.Lock()
 			defer r.lease.mu.Unlock()
-			r.lease.extend(r.lease.asked[asked.Number] + span)
+			r.lease.extend(r.lease.asked[asked[0].Number] + span)
 		}
 		return nil, err
 	}

@@ -62,8 +62,12 @@ func (r *replica) appendHere(ctx context.Context, commands [][]byte) ([]fsm.Outc
 	if at <= 0 || at > fsm.MaxMoment {
 		return nil, fmt.Errorf("the clocks of this node and its peers say %s: set them right", time.UnixMilli(int64(at)))
 	}
-	if err := r.grant(commands); err != nil {
+	leases, err := leasesOf(commands)
+	if err != nil {
 		return nil, err
+	}
+	for _, lease := range leases { // before they can exist
+		r.coverage.granted(raft.ServerID(lease.Holder), time.Duration(lease.Span)*time.Millisecond)
 	}
 	future := r.raft.Apply(fsm.AppendEntry(nil, at, commands), enqueueTimeout)
 	if err := await(ctx, future); err != nil {
@@ -86,33 +90,8 @@ func (r *replica) appendHere(ctx context.Context, commands [][]byte) ([]fsm.Outc
 			break
 		}
 	}
-	return outcomes, r.granted(commands, future.Index())
-}
-
-// grant counts with the leases that the commands ask for, before they can exist.
-func (r *replica) grant(commands [][]byte) error {
-	for _, command := range commands {
-		lease, ok, err := leaseOf(command)
-		if err != nil {
-			return err
-		}
-		if ok {
-			r.coverage.granted(raft.ServerID(lease.Holder), time.Duration(lease.Span)*time.Millisecond)
-		}
+	for _, lease := range leases {
+		r.coverage.leased(raft.ServerID(lease.Holder), future.Index())
 	}
-	return nil
-}
-
-// granted takes note of where the leases are in the log.
-func (r *replica) granted(commands [][]byte, index uint64) error {
-	for _, command := range commands {
-		lease, ok, err := leaseOf(command)
-		if err != nil {
-			return err
-		}
-		if ok {
-			r.coverage.leased(raft.ServerID(lease.Holder), index)
-		}
-	}
-	return nil
+	return outcomes, nil
 }

@@ -9,29 +9,38 @@ import (
 )
 
 // clusterClock gives the time by which tokens live and die. The leader takes the
-// median of the voters' clocks (setClock), so that one wrong clock, also its own,
-// changes nothing; the others follow the leader. It never runs behind the largest
-// time on the log. Safe for concurrent use.
+// median of the voters' wall clocks (setClock), so that one wrong clock, also its own,
+// changes nothing; the others follow the leader. From one look at the clocks to the next
+// the time goes on by the boot-time clock, which nobody can set. It never runs behind the
+// largest time on the log. Safe for concurrent use.
 type clusterClock struct {
-	now    func() time.Time
-	logged func() int64 // largest time on the applied log, Unix milliseconds
-	offset atomic.Int64 // the cluster's time minus our clock, milliseconds
+	wall     func() time.Time
+	bootTime func() time.Duration
+	logged   func() int64 // largest time on the applied log, Unix milliseconds
+	offset   atomic.Int64 // the cluster's time minus boot time, milliseconds
+}
+
+// newClusterClock returns a clock that goes by this node's own until it hears others.
+func newClusterClock(wall func() time.Time, bootTime func() time.Duration, logged func() int64) *clusterClock {
+	c := &clusterClock{wall: wall, bootTime: bootTime, logged: logged}
+	c.leaderSaid(c.own())
+	return c
 }
 
 // Now returns the cluster's time.
 func (c *clusterClock) Now() time.Time {
-	now := c.now().UnixMilli() + c.offset.Load()
+	now := c.bootTime().Milliseconds() + c.offset.Load()
 	return time.UnixMilli(max(now, c.logged()))
 }
 
 // leaderSaid takes note of the leader's clock as of a moment ago. The error is
 // the time the answer was on its way.
 func (c *clusterClock) leaderSaid(unixMilli int64) {
-	c.offset.Store(unixMilli - c.now().UnixMilli())
+	c.offset.Store(unixMilli - c.bootTime().Milliseconds())
 }
 
-// own returns this node's own clock, in Unix milliseconds.
-func (c *clusterClock) own() int64 { return c.now().UnixMilli() }
+// own returns this node's own wall clock, in Unix milliseconds.
+func (c *clusterClock) own() int64 { return c.wall().UnixMilli() }
 
 const (
 	// surveyTimeout bounds the wait for a majority of clocks.
@@ -52,7 +61,7 @@ const (
 func (r *replica) setClock() {
 	voters := r.voters()
 	answers := make(chan int64, len(voters))
-	own := r.clock.own()
+	began, own := r.clock.bootTime(), r.clock.own()
 	for _, v := range voters {
 		if v.self {
 			answers <- own
@@ -82,9 +91,8 @@ func (r *replica) setClock() {
 	if !ok {
 		return
 	}
-	offset := agreed - own
-	r.clock.offset.Store(offset)
-	if skew := time.Duration(offset) * time.Millisecond; skew.Abs() > skewWarning {
+	r.clock.offset.Store(agreed - began.Milliseconds())
+	if skew := time.Duration(agreed-own) * time.Millisecond; skew.Abs() > skewWarning {
 		r.log.Warn("this node's clock differs from its peers'; theirs is used", "difference", skew)
 	}
 }

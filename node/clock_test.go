@@ -34,12 +34,26 @@ func TestOneWrongClockDoesNotCount(t *testing.T) {
 
 func TestTheClusterClockNeverRunsBehindTheLog(t *testing.T) {
 	own, logged := int64(5000), int64(7000)
-	c := clusterClock{now: func() time.Time { return time.UnixMilli(own) }, logged: func() int64 { return logged }}
+	c := newClusterClock(func() time.Time { return time.UnixMilli(own) }, func() time.Duration { return time.Hour }, func() int64 { return logged })
 	if got := c.Now().UnixMilli(); got != logged {
 		t.Errorf("%d, want the log's %d", got, logged)
 	}
 	c.leaderSaid(9000)
 	if got := c.Now().UnixMilli(); got != 9000 {
 		t.Errorf("%d, want the leader's 9000", got)
+	}
+}
+
+// A leader whose wall clock was set an hour ahead ended every token until it looked at its
+// peers' clocks again: for ever, since time on the log never goes back.
+func TestTheClusterClockGoesOnWhenAWallClockIsSet(t *testing.T) {
+	wall, boot := time.UnixMilli(5000), time.Hour
+	c := newClusterClock(func() time.Time { return wall }, func() time.Duration { return boot }, func() int64 { return 0 })
+	wall, boot = wall.Add(time.Hour), boot+time.Second
+	if got := c.Now().UnixMilli(); got != 6000 {
+		t.Errorf("%d, a second after 5000 and the clock set", got)
+	}
+	if got, want := c.own(), wall.UnixMilli(); got != want {
+		t.Errorf("%d: peers are told %d, which is the median's to judge", got, want)
 	}
 }

@@ -37,8 +37,8 @@ func TestARevocationOfTheNextOfficeIsNotAcknowledgedByTheLast(t *testing.T) {
 		if r.id != "id-n1" {
 			return
 		}
-		now := r.clock.now
-		r.clock.now = func() time.Time {
+		now := r.clock.bootTime
+		r.clock.bootTime = func() time.Duration {
 			if g := armed.Load(); g != nil {
 				g.pass()
 			}

@@ -325,7 +325,7 @@ func hasty(factor int64) func() time.Duration {
 
 // byWall measures leases with the wall clock.
 func byWall(r *replica) {
-	wall := func() time.Duration { return r.clock.now().Sub(simStart) }
+	wall := func() time.Duration { return r.clock.wall().Sub(simStart) }
 	r.lease.bootTime, r.coverage.bootTime = wall, wall
 }
 

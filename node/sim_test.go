@@ -256,7 +256,7 @@ func (p *incarnation) open() error {
 	}
 	p.node = n
 	r := newReplica(m.id, n.addresses, n.log, n.fail)
-	r.clock.now = m.wallTime
+	r.clock = newClusterClock(m.wallTime, m.bootTime, r.clock.logged)
 	r.peers = simPeers{p}
 	n.replica = r
 	disk := mount{m.disk, p}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"jeton/cluster"
 	"jeton/fsm"
 	"jeton/node/token"
 )
@@ -166,6 +167,60 @@ func TestLeasesAllowForClocksOfDifferentRates(t *testing.T) {
 				}
 				if err := s.authenticateWithin(holder, pair.AccessToken, simHeartbeat); (err == nil) != c.stale {
 					t.Errorf("once the invalidation is acknowledged the follower answers %v", err)
+				}
+			})
+		})
+	}
+}
+
+// countingPeers counts what a node asks of others beside raft's own messages.
+type countingPeers struct {
+	peers
+	asked *atomic.Int64
+}
+
+func (p countingPeers) Propose(ctx context.Context, address raft.ServerAddress, commands [][]byte) ([][]byte, error) {
+	p.asked.Add(1)
+	return p.peers.Propose(ctx, address, commands)
+}
+
+func (p countingPeers) StartConfirm(address raft.ServerAddress, done func(cluster.Confirmation, error)) {
+	p.asked.Add(1)
+	p.peers.StartConfirm(address, done)
+}
+
+func TestAReadByLeaseAsksNobody(t *testing.T) {
+	for _, span := range []time.Duration{0, simLease} {
+		t.Run(span.String(), func(t *testing.T) {
+			var asked atomic.Int64
+			v := variant{lease: span, tamper: func(r *replica) {
+				if r.id == "id-n2" {
+					r.peers = countingPeers{r.peers, &asked}
+				}
+			}}
+			simulate(t, simOptions{seed: simSeed(t, 15), variant: v}, func(t *testing.T, s *sim) {
+				s.startAll()
+				s.transfer(s.members[0])
+				s.addUser("ann")
+				follower := s.members[1]
+				pair := s.mustIssue(s.members[0], "ann")
+				s.eventually("the follower accepts the token", func() bool {
+					r := follower.running().node.replica
+					return s.authenticateWithin(follower, pair.AccessToken, time.Second) == nil && (span == 0 || r.lease.holds())
+				})
+				const reads = 1000
+				before := asked.Load()
+				for range reads {
+					if err := s.authenticateWithin(follower, pair.AccessToken, time.Second); err != nil {
+						t.Fatal(err)
+					}
+				}
+				got := asked.Load() - before
+				switch {
+				case span > 0 && got > 0:
+					t.Errorf("%d questions for %d reads by lease", got, reads)
+				case span == 0 && got < reads:
+					t.Errorf("%d questions for %d reads one after the other: nothing is counted", got, reads)
 				}
 			})
 		})

@@ -28,28 +28,28 @@ const elasticPassword = "bootstrap password"
 
 // site is what one real node needs: certificates, a data folder, ports.
 type site struct {
-	t      *testing.T
+	tb     testing.TB
 	folder certs.Folder
 	config *config.Config
 	client *http.Client
 }
 
-func newSite(t *testing.T) *site {
-	t.Helper()
-	s := &site{t: t, folder: certs.Folder{Path: filepath.Join(t.TempDir(), "certs"), Now: time.Now}}
+func newSite(tb testing.TB) *site {
+	tb.Helper()
+	s := &site{tb: tb, folder: certs.Folder{Path: filepath.Join(tb.TempDir(), "certs"), Now: time.Now}}
 	if err := s.folder.Create("jeton", time.Hour); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	err := s.folder.IssueNode(certs.NodeRequest{
 		Identity: certs.Identity{Cluster: "jeton", Node: "one"}, Hosts: []string{"127.0.0.1"}, Lifetime: time.Hour,
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	c := config.Default()
-	c.NodeName, c.DataPath = "one", filepath.Join(t.TempDir(), "data")
+	c.NodeName, c.DataPath = "one", filepath.Join(tb.TempDir(), "data")
 	c.Discovery.SingleNode = true
-	c.HTTP.Port, c.Transport.Port = freePort(t), freePort(t)
+	c.HTTP.Port, c.Transport.Port = freePort(tb), freePort(tb)
 	c.Transport.TLS.Files = s.folder.NodeTransport("one")
 	c.HTTP.TLS.Enabled, c.HTTP.TLS.Files = true, s.folder.NodeHTTP("one")
 	c.Token.Enabled, c.Token.KeyPath = true, s.folder.ClusterKey()
@@ -59,20 +59,20 @@ func newSite(t *testing.T) *site {
 	s.config = c
 	authority, err := os.ReadFile(s.folder.HTTPCA().Certificate)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(authority)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ExpectContinueTimeout: time.Minute}
-	t.Cleanup(transport.CloseIdleConnections)
+	tb.Cleanup(transport.CloseIdleConnections)
 	s.client = &http.Client{Transport: transport}
 	return s
 }
 
 // freePort draws below the ports that the system gives to connections, which could
 // take it before it is used.
-func freePort(t *testing.T) int {
-	t.Helper()
+func freePort(tb testing.TB) int {
+	tb.Helper()
 	for range 100 {
 		port := 20_000 + rand.IntN(10_000)
 		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
@@ -82,56 +82,61 @@ func freePort(t *testing.T) int {
 		_ = listener.Close()
 		return port
 	}
-	t.Fatal("no free port")
+	tb.Fatal("no free port")
 	return 0
 }
 
 func (s *site) open() (*Node, error) {
-	return Open(s.t.Context(), Options{Config: s.config, Logger: hclog.NewNullLogger(), Version: "test"})
+	return Open(s.tb.Context(), Options{Config: s.config, Logger: hclog.NewNullLogger(), Version: "test"})
 }
 
 // mustOpen opens the node and waits until it is ready.
 func (s *site) mustOpen() *Node {
-	s.t.Helper()
+	s.tb.Helper()
 	n, err := s.open()
 	for range 5 {
 		if err == nil || !strings.Contains(err.Error(), "address already in use") {
 			break
 		}
 		// Somebody was quicker.
-		s.config.HTTP.Port, s.config.Transport.Port = freePort(s.t), freePort(s.t)
+		s.config.HTTP.Port, s.config.Transport.Port = freePort(s.tb), freePort(s.tb)
 		n, err = s.open()
 	}
 	if err != nil {
-		s.t.Fatal(err)
+		s.tb.Fatal(err)
 	}
-	s.t.Cleanup(func() { s.mustClose(n) })
+	s.tb.Cleanup(func() { s.mustClose(n) })
+	awaitReadiness(s.tb, n)
+	return n
+}
+
+func awaitReadiness(tb testing.TB, n *Node) {
+	tb.Helper()
 	deadline := time.NewTimer(15 * time.Second)
 	defer deadline.Stop()
 	for len(n.NotReady()) > 0 {
 		select {
 		case <-time.After(5 * time.Millisecond):
 		case <-deadline.C:
-			s.t.Fatalf("not ready: %v", n.NotReady())
+			tb.Fatalf("not ready: %v", n.NotReady())
 		}
 	}
-	return n
 }
 
 func (s *site) mustClose(n *Node) {
-	s.t.Helper()
+	s.tb.Helper()
 	if err := n.Close(); err != nil {
-		s.t.Errorf("close: %v", err)
+		s.tb.Errorf("close: %v", err)
 	}
 	s.client.CloseIdleConnections()
 }
 
 // ask sends a request and returns the status and the decoded answer.
 func (s *site) ask(method, path, authorization, body string) (int, map[string]any) {
-	s.t.Helper()
-	request, err := http.NewRequestWithContext(s.t.Context(), method, "https://"+s.config.HTTP.PublishAddress()+path, strings.NewReader(body))
+	s.tb.Helper()
+	request, err := http.NewRequestWithContext(s.tb.Context(), method, "https://"+s.config.HTTP.PublishAddress()+path, strings.NewReader(body))
 	if err != nil {
-		s.t.Fatal(err)
+		s.tb.Fatal(err)
 	}
 	request.Header.Set("Content-Type", "application/json")
 	if authorization == "" {
@@ -141,35 +146,35 @@ func (s *site) ask(method, path, authorization, body string) (int, map[string]an
 	}
 	response, err := s.client.Do(request)
 	if err != nil {
-		s.t.Fatal(err)
+		s.tb.Fatal(err)
 	}
 	defer response.Body.Close()
 	raw, err := io.ReadAll(response.Body)
 	if err != nil {
-		s.t.Fatal(err)
+		s.tb.Fatal(err)
 	}
 	var answer map[string]any
 	if err := json.Unmarshal(raw, &answer); err != nil {
-		s.t.Fatalf("%s %s: %d %q", method, path, response.StatusCode, raw)
+		s.tb.Fatalf("%s %s: %d %q", method, path, response.StatusCode, raw)
 	}
 	return response.StatusCode, answer
 }
 
 // issue returns the access and the refresh token of a new pair.
 func (s *site) issue() (access, refresh string) {
-	s.t.Helper()
+	s.tb.Helper()
 	status, answer := s.ask(http.MethodPost, "/_security/oauth2/token", "",
 		`{"grant_type":"password","username":"elastic","password":"`+elasticPassword+`"}`)
 	access, _ = answer["access_token"].(string)
 	refresh, _ = answer["refresh_token"].(string)
 	if status != http.StatusOK || access == "" || refresh == "" {
-		s.t.Fatalf("issue: %d %v", status, answer)
+		s.tb.Fatalf("issue: %d %v", status, answer)
 	}
 	return access, refresh
 }
 
 func (s *site) authenticate(access string) int {
-	s.t.Helper()
+	s.tb.Helper()
 	status, _ := s.ask(http.MethodGet, "/_security/_authenticate", "Bearer "+access, "")
 	return status
 }

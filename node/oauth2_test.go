@@ -13,10 +13,10 @@ import (
 // oauth2 posts a form to a running node, as a client that authenticates with
 // client_secret_basic, or without a name in whatever way the form says.
 func (s *site) oauth2(path, client, form string) (int, map[string]any) {
-	s.t.Helper()
-	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, "https://"+s.config.HTTP.PublishAddress()+path, strings.NewReader(form))
+	s.tb.Helper()
+	request, err := http.NewRequestWithContext(s.tb.Context(), http.MethodPost, "https://"+s.config.HTTP.PublishAddress()+path, strings.NewReader(form))
 	if err != nil {
-		s.t.Fatal(err)
+		s.tb.Fatal(err)
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	switch {
@@ -27,12 +27,12 @@ func (s *site) oauth2(path, client, form string) (int, map[string]any) {
 	}
 	response, err := s.client.Do(request)
 	if err != nil {
-		s.t.Fatal(err)
+		s.tb.Fatal(err)
 	}
 	defer response.Body.Close()
 	var answer map[string]any
 	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
-		s.t.Fatalf("%s: %d %v", path, response.StatusCode, err)
+		s.tb.Fatalf("%s: %d %v", path, response.StatusCode, err)
 	}
 	_, _ = io.Copy(io.Discard, response.Body)
 	return response.StatusCode, answer
@@ -40,10 +40,10 @@ func (s *site) oauth2(path, client, form string) (int, map[string]any) {
 
 // must is oauth2 for what must succeed; it returns both tokens, if there are any.
 func (s *site) must(path, client, form string) (answer map[string]any, access, refresh string) {
-	s.t.Helper()
+	s.tb.Helper()
 	status, answer := s.oauth2(path, client, form)
 	if status != http.StatusOK {
-		s.t.Fatalf("%s by %s: %d %v", path, client, status, answer)
+		s.tb.Fatalf("%s by %s: %d %v", path, client, status, answer)
 	}
 	access, _ = answer["access_token"].(string)
 	refresh, _ = answer["refresh_token"].(string)
@@ -52,15 +52,15 @@ func (s *site) must(path, client, form string) (answer map[string]any, access, r
 
 // refused is oauth2 for what must fail in a certain way.
 func (s *site) refused(path, client, form string, status int, code string) {
-	s.t.Helper()
+	s.tb.Helper()
 	if got, answer := s.oauth2(path, client, form); got != status || answer["error"] != code {
-		s.t.Errorf("%s by %s: %d %v, want %d %s", path, client, got, answer, status, code)
+		s.tb.Errorf("%s by %s: %d %v, want %d %s", path, client, got, answer, status, code)
 	}
 }
 
 // active asks the introspection endpoint.
 func (s *site) active(client, token string) bool {
-	s.t.Helper()
+	s.tb.Helper()
 	answer, _, _ := s.must("/oauth2/introspect", client, "token="+token)
 	active, _ := answer["active"].(bool)
 	return active

@@ -8,7 +8,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -117,14 +116,14 @@ func (n *Node) openDataDir(context.Context) error {
 // would refuse.
 func (n *Node) openSecrets(context.Context) error {
 	self := certs.Identity{Cluster: n.config.ClusterName, Node: n.config.NodeName}
-	transport, err := certs.NewTransport(n.config.Transport.TLS.Files, self, time.Now)
+	transport, err := certs.NewTransport(n.config.Transport.TLS.Files, self, wallTime)
 	if err != nil {
 		return fmt.Errorf("transport certificate: %w", err)
 	}
 	n.transportTLS = transport
 	n.certificates = append(n.certificates, transport)
 	if n.config.HTTP.TLS.Enabled {
-		if n.httpTLS, err = certs.NewHTTP(n.config.HTTP.TLS.Files, time.Now); err != nil {
+		if n.httpTLS, err = certs.NewHTTP(n.config.HTTP.TLS.Files, wallTime); err != nil {
 			return fmt.Errorf("http certificate: %w", err)
 		}
 		n.certificates = append(n.certificates, n.httpTLS)

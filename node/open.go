@@ -95,7 +95,7 @@ func (n *Node) openServices(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("password hashing: %w", err)
 	}
-	chain := realm.ChainConfig{View: n.replica.state, Hasher: hasher, Now: time.Now}
+	chain := realm.ChainConfig{View: n.replica.state, Hasher: hasher, Now: wallTime}
 	if n.config.FileRealm.Enabled {
 		chain.UsersFile, chain.UsersRolesFile = n.config.FileRealm.Users, n.config.FileRealm.UsersRoles
 	}

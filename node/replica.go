@@ -75,7 +75,7 @@ func newReplica(id raft.ServerID, addresses *addressBook, log hclog.Logger, fata
 	r := &replica{id: id, addresses: addresses, log: log, notify: make(chan bool, 8)}
 	r.state = fsm.New(r.stateApplied)
 	r.meter = &meter{FSM: r.state, now: time.Now, fatal: fatal}
-	r.clock = newClusterClock(time.Now, bootTime, func() int64 { return int64(r.state.Now()) })
+	r.clock = newClusterClock(wallTime, bootTime, func() int64 { return int64(r.state.Now()) })
 	r.coverage = newCoverage(id, bootTime)
 	r.inherited = r.state.ReadLeases
 	return r

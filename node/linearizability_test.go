@@ -17,6 +17,7 @@ import (
 
 	"jeton/cluster"
 	"jeton/fsm"
+	"jeton/node/token/tokentest"
 )
 
 const (
@@ -60,7 +61,7 @@ func TestRandomHistoriesAreLinearizable(t *testing.T) {
 					t.Logf("run again with JETON_SIM_SEED=%d", own)
 				}
 				done.Add(1)
-				operations.Add(int64(len(h.operations)))
+				operations.Add(int64(h.Tally().Operations))
 			})
 		}
 	})
@@ -72,16 +73,14 @@ func TestRandomHistoriesAreLinearizable(t *testing.T) {
 
 // randomHistory runs one cluster through random faults and returns what clients
 // saw and what was wrong.
-func randomHistory(t *testing.T, seed uint64, v variant) (h *history, problems []string) {
+func randomHistory(t *testing.T, seed uint64, v variant) (h *tokentest.History, problems []string) {
 	t.Helper()
-	h = &history{}
-	var window time.Duration
 	synctest.Test(t, func(t *testing.T) {
 		o := simOptions{seed: seed, trailing: 8, variant: v, window: 30 * time.Second}
 		if seed%2 == 1 {
 			o.window = -1
 		}
-		window = o.window
+		h = tokentest.NewHistory(tokentest.Config{Window: o.window})
 		o.spares = int(seed / 2 % 2)
 		s := newSim(t, o)
 		defer s.close()
@@ -112,16 +111,17 @@ func randomHistory(t *testing.T, seed uint64, v variant) (h *history, problems [
 		}
 		problems = s.problems
 	})
-	return h, append(problems, h.check(window)...)
+	return h, append(problems, h.Check()...)
 }
 
 // askForEverything asks a member of a healthy cluster for every token.
 func (c *client) askForEverything(m *member) {
 	c.p = m.running()
-	for f, fam := range c.history.families {
-		for g := range fam.pairs {
+	for f := range c.history.Begun() {
+		user, pairs := c.history.Family(f)
+		for g := range pairs {
 			ctx, cancel := context.WithTimeout(c.sim.t.Context(), recovery)
-			c.act(ctx, input{action: doAuthenticate, user: fam.user, family: f, generation: g})
+			c.act(ctx, tokentest.Input{Action: tokentest.Authenticate, User: user, Family: f, Generation: g})
 			cancel()
 		}
 	}

@@ -9,11 +9,12 @@ import (
 	"github.com/hashicorp/raft" // planted: depguard
 
 	"jeton/cluster"
-	"jeton/httpapi/apitest" // planted: depguard
+	"jeton/httpapi/apitest"      // planted: depguard
+	"jeton/node/token/tokentest" // planted: depguard
 )
 
 func main() {
-	fmt.Fprintln(os.Stdout, cluster.Service{}.Give(), time.Now(), raft.Leader, apitest.API{})
+	fmt.Fprintln(os.Stdout, cluster.Service{}.Give(), time.Now(), raft.Leader, apitest.API{}, tokentest.History{})
 	fmt.Println("bye") // planted: forbidigo
 	os.Exit(0)
 }

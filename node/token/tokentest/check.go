@@ -1,0 +1,191 @@
+package tokentest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// checkTimeout bounds the search for an order of one family's operations.
+const checkTimeout = 20 * time.Second
+
+// Check checks the families that are left and returns what is wrong with the history.
+// Operations that did not end count as open.
+func (h *History) Check() []string {
+	h.mu.Lock()
+	parts := make(map[int][]Operation, len(h.families))
+	for number := range h.families {
+		parts[number] = h.partLocked(number)
+	}
+	h.mu.Unlock()
+	for number, part := range parts {
+		h.judge(number, part)
+	}
+	return h.Problems()
+}
+
+// partLocked copies the operations that matter to a family, in the order they began:
+// its own, and those on its user that may have taken effect while it was looked at.
+func (h *History) partLocked(number int) (part []Operation) {
+	f := h.families[number]
+	last := int64(0)
+	for _, op := range f.operations {
+		if op.dropped || (op.open() && op.in.Action == Authenticate) {
+			continue
+		}
+		part = append(part, *op)
+		if !op.open() {
+			last = max(last, op.end)
+		}
+	}
+	for _, op := range h.users[f.user].wide {
+		if !op.dropped && op.end >= f.operations[0].call && op.call <= last {
+			part = append(part, *op)
+		}
+	}
+	slices.SortStableFunc(part, func(a, b Operation) int { return cmp.Compare(a.call, b.call) })
+	return part
+}
+
+// judge checks one family.
+func (h *History) judge(number int, part []Operation) {
+	if len(part) == 0 {
+		return
+	}
+	problems := staleAnswers(part)
+	requests := make([]porcupine.Operation, 0, len(part))
+	for i := range part {
+		op := &part[i]
+		if op.in.Action == Authenticate && op.out.Answer == Dead {
+			if !h.config.killed(part, op) {
+				problems = append(problems, fmt.Sprintf("%s: refused, and nobody invalidated it", op.in))
+			}
+			continue // either answer is right until a kill is acknowledged
+		}
+		mayRepeat, mayEnd := h.config.windows(part, op)
+		requests = append(requests, porcupine.Operation{
+			ClientId: op.client, Call: op.call, Return: op.end, Output: op.out,
+			Input: request{Input: op.in, mayRepeat: mayRepeat, mayEnd: mayEnd},
+		})
+	}
+	if verdict := porcupine.CheckOperationsTimeout(familyModel(), requests, checkTimeout); verdict != porcupine.Ok {
+		problems = append(problems, fmt.Sprintf("family %d: linearizable: %s", number, verdict))
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tally.Checked++
+	for i, problem := range problems {
+		if i == len(problems)-1 {
+			problem += "\n" + describe(part, h.moment(part[0].call))
+		}
+		h.problemLocked("%s", problem)
+	}
+}
+
+// moment writes times for people: since the family began.
+func (h *History) moment(began int64) func(int64) string {
+	return func(at int64) string {
+		if h.config.Now == nil {
+			return strconv.FormatInt(at, 10)
+		}
+		return time.Duration(at - began).Round(time.Microsecond).String()
+	}
+}
+
+// windows tells what a second presentation of a refresh token may come to, given when
+// the first was.
+func (c Config) windows(part []Operation, op *Operation) (mayRepeat, mayEnd bool) {
+	switch {
+	case op.in.Action != Refresh:
+		return false, false
+	case c.Window <= 0:
+		return true, true // a repetition in the very millisecond is no second use
+	case c.Now == nil:
+		return true, false
+	}
+	earliest, latest := int64(never), int64(never) // of the first use
+	for i := range part {
+		if other := &part[i]; other.in.Action == Refresh && other.in.Generation == op.in.Generation {
+			earliest = min(earliest, other.call)
+			if other.out.Answer == Done {
+				latest = min(latest, other.end)
+			}
+		}
+	}
+	mayRepeat = latest == never || op.call-latest <= int64(c.Window+c.Tolerance)
+	mayEnd = op.open() || op.end-earliest >= int64(c.Window-c.Tolerance)
+	return mayRepeat, mayEnd
+}
+
+// staleAnswers finds tokens that were called valid by an answer to a question asked
+// after a kill was acknowledged. The search for an order would find them too, and say
+// less clearly what is wrong.
+func staleAnswers(part []Operation) (problems []string) {
+	born := births(part)
+	for i := range part {
+		read := &part[i]
+		if read.in.Action != Authenticate || read.out.Answer != Done {
+			continue
+		}
+		stale := slices.IndexFunc(part, func(kill Operation) bool {
+			ended := kill.out.Answer == Done && kill.in.Action != Refresh || kill.out.Answer == Reused
+			return ended && kill.end < read.call && kill.call > born[read.in.Generation] && kill.in.kills(read.in.Generation)
+		})
+		if stale >= 0 {
+			problems = append(problems, fmt.Sprintf("%s: called valid by client %d, asked after the acknowledgement of %s", read.in, read.client, part[stale].in))
+		}
+	}
+	return problems
+}
+
+// births returns when each generation was first known to exist.
+func births(part []Operation) map[int]int64 {
+	born := make(map[int]int64)
+	for _, op := range part {
+		if op.out.Answer != Done || op.in.Action != Issue && op.in.Action != Refresh {
+			continue
+		}
+		generation := op.in.Generation
+		if op.in.Action == Refresh {
+			generation++
+		}
+		if at, known := born[generation]; !known || op.end < at {
+			born[generation] = op.end
+		}
+	}
+	return born
+}
+
+// kills tells whether an operation, of those that matter to a family, ends an access
+// token of that family, if it takes effect and if a refresh is a reuse.
+func (in Input) kills(generation int) bool {
+	switch in.Action {
+	case InvalidateUser, SetPassword, InvalidateFamily, Refresh:
+		return true
+	case InvalidateAccess:
+		return in.Generation == generation
+	case Issue, Authenticate, InvalidateRefresh:
+	}
+	return false
+}
+
+// killed tells whether anything that began before an answer may have ended its token.
+func (c Config) killed(part []Operation, dead *Operation) bool {
+	for i := range part {
+		kill := &part[i]
+		if kill.call >= dead.end || !kill.in.kills(dead.in.Generation) {
+			continue
+		}
+		if kill.in.Action != Refresh || kill.out.Answer == Reused {
+			return true
+		}
+		if _, mayEnd := c.windows(part, kill); mayEnd && kill.out.Answer == Unknown {
+			return true
+		}
+	}
+	return false
+}

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Measures the README's table in one run: three nodes on this machine, a bare
-# net/http handler and raw hashicorp/raft beside them, medians of interleaved
-# rounds, and whether the aims are met. Takes about ten minutes.
+# Measures the README's table in one run: three nodes on this machine, three more
+# that confirm each read by a quorum, a bare net/http handler and raw
+# hashicorp/raft beside them, medians of interleaved rounds, and whether the aims
+# are met. Takes about ten minutes.
 #
 #   scripts/bench.sh [--quick] [FLAG]...
 #
@@ -24,15 +25,15 @@ elif [[ ${1:-} == -h || ${1:-} == --help ]]; then
 fi
 
 work=$(mktemp -d -p "${TMPDIR:-/var/tmp}" jeton-bench-XXXXXX)
-dev=''
+devs=()
 finish() {
   local verdict=$?
   if ((verdict != 0)); then
-    tail -n 5 "$work"/cluster/*/*.log "$work/dev.log" >&2 || true # why, before the folder goes
+    tail -n 5 "$work"/{lease,quorum}/*/*.log "$work"/*.log >&2 || true # why, before the folder goes
   fi
-  if [[ -n $dev ]]; then
-    kill "$dev" 2>/dev/null || true
-    wait "$dev" || true
+  if ((${#devs[@]} > 0)); then
+    kill "${devs[@]}" 2>/dev/null || true
+    wait "${devs[@]}" || true
   fi
   rm -rf "$work"
 }
@@ -42,20 +43,28 @@ cd "$root"
 go build -o "$work/jeton" ./cmd/jeton
 go build -o "$work/load" ./scripts/load
 
-"$work/jeton" dev --quiet --nodes 3 --http-port 0 --transport-port 0 --data "$work/cluster" >"$work/dev.log" 2>&1 &
-dev=$!
-for ((tenths = 0; ; tenths++)); do
-  [[ -e $work/cluster/dev.env ]] && break
-  if ((tenths > 300)) || ! kill -0 "$dev" 2>/dev/null; then
-    cat "$work/dev.log" >&2
-    echo 'bench.sh: the cluster did not become ready' >&2
-    exit 1
-  fi
-  sleep 0.1
-done
+# Two clusters, which differ in how a node makes sure that a token was not invalidated.
+start_cluster() {
+  JETON_READ_MODE=$1 "$work/jeton" dev --quiet --nodes 3 --http-port 0 --transport-port 0 --data "$work/$1" >"$work/$1.log" 2>&1 &
+  devs+=($!)
+  local tenths
+  for ((tenths = 0; ; tenths++)); do
+    [[ -e $work/$1/dev.env ]] && break
+    if ((tenths > 300)) || ! kill -0 "${devs[-1]}" 2>/dev/null; then
+      cat "$work/$1.log" >&2
+      echo 'bench.sh: the cluster did not become ready' >&2
+      exit 1
+    fi
+    sleep 0.1
+  done
+}
+start_cluster lease
+start_cluster quorum
 
 set -a
 # shellcheck source=/dev/null
-source "$work/cluster/dev.env"
+source "$work/lease/dev.env"
+# shellcheck source=/dev/null
+source <(sed 's/^JETON_/JETON_QUORUM_/' "$work/quorum/dev.env")
 set +a
 "$work/load" table -dir "$work" "${flags[@]}" "$@"

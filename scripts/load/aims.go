@@ -42,6 +42,8 @@ func judge(cells []measured) []aim {
 		ratio := share(rate("follower", operation), rate("leader", operation))
 		aims = append(aims, newAim(operation+": follower / leader, 64 connections", ratio, 0.9, false))
 	}
+	aims = append(aims, newAim("authenticate: by lease / by quorum, 64 connections, follower",
+		share(rate("follower", "authenticate"), rate("follower by quorum", "authenticate")), 1, false))
 	ratio := share(float64(lone("leader", "issue")), float64(lone("raft-tuned", "commit")))
 	return append(aims, newAim("one lone issue / one raw commit, p50", ratio, 1.3, true))
 }

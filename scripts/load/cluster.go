@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -13,11 +12,18 @@ import (
 // cluster is a running Jeton cluster, one target a node.
 type cluster []target
 
+const (
+	// theCluster begins the names of the variables that `jeton dev` writes to dev.env.
+	theCluster = "JETON_"
+	// quorumCluster is the same for a second cluster, whose read.mode is quorum.
+	quorumCluster = "JETON_QUORUM_"
+)
+
 // clusterFromEnvironment reads what `jeton dev` writes to dev.env.
-func clusterFromEnvironment() (cluster, error) {
-	nodesFile, caFile := os.Getenv("JETON_NODES"), os.Getenv("JETON_CACERT")
+func clusterFromEnvironment(prefix string) (cluster, error) {
+	nodesFile, caFile := os.Getenv(prefix+"NODES"), os.Getenv(prefix+"CACERT")
 	if nodesFile == "" || caFile == "" {
-		return nil, errors.New("JETON_NODES and JETON_CACERT are not set: source and export the dev.env of a running `jeton dev`")
+		return nil, fmt.Errorf("%[1]sNODES and %[1]sCACERT are not set: source and export the dev.env of a running `jeton dev`", prefix)
 	}
 	pem, err := os.ReadFile(caFile)
 	if err != nil {
@@ -44,7 +50,7 @@ func clusterFromEnvironment() (cluster, error) {
 	for _, entry := range entries {
 		nodes = append(nodes, target{
 			url: entry.URL, log: entry.Log, tls: settings,
-			username: os.Getenv("JETON_USER"), password: os.Getenv("JETON_PASSWORD"),
+			username: os.Getenv(prefix + "USER"), password: os.Getenv(prefix + "PASSWORD"),
 		})
 		pids = append(pids, entry.PID)
 	}

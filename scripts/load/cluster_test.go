@@ -39,7 +39,7 @@ func clusterOf(t *testing.T, logs ...string) {
 
 func TestLeaderAndFollowerAreFound(t *testing.T) {
 	clusterOf(t, asFollower+asCandidate+asLeader+asFollower, asFollower+asCandidate+asLeader, asFollower+asCandidate)
-	nodes, err := clusterFromEnvironment()
+	nodes, err := clusterFromEnvironment(theCluster)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestLeaderAndFollowerAreFound(t *testing.T) {
 
 func TestNoLeaderIsAnError(t *testing.T) {
 	clusterOf(t, asFollower, asFollower+asCandidate)
-	nodes, err := clusterFromEnvironment()
+	nodes, err := clusterFromEnvironment(theCluster)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -163,7 +163,7 @@ func measureRaw(ctx context.Context, o one, stderr io.Writer) (figures, error) {
 }
 
 func measureNode(ctx context.Context, o one) (figures, error) {
-	nodes, err := clusterFromEnvironment()
+	nodes, err := clusterFromEnvironment(theCluster)
 	if err != nil {
 		return figures{}, err
 	}

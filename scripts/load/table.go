@@ -20,7 +20,7 @@ const defaultBodyBytes = 300
 
 // cell is one figure of the table: who was asked what by how many callers.
 type cell struct {
-	Target      string `json:"target"` // leader, follower, bare, raft-defaults, raft-tuned
+	Target      string `json:"target"` // leader, follower, both also "by quorum"; bare, raft-defaults, raft-tuned
 	Operation   string `json:"operation"`
 	Connections int    `json:"connections"`
 }
@@ -61,7 +61,8 @@ type bench struct {
 	dir         string
 	verdict     bool
 
-	nodes    cluster
+	nodes    cluster // reads by lease
+	byQuorum cluster // confirms each read
 	bare     *bareServer
 	raw      map[string]*rawCluster
 	progress io.Writer
@@ -74,7 +75,10 @@ func runTable(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if err != nil {
 		return err
 	}
-	if b.nodes, err = clusterFromEnvironment(); err != nil {
+	if b.nodes, err = clusterFromEnvironment(theCluster); err != nil {
+		return err
+	}
+	if b.byQuorum, err = clusterFromEnvironment(quorumCluster); err != nil {
 		return err
 	}
 	closeBaselines, err := b.startBaselines(ctx, stderr)
@@ -154,21 +158,35 @@ func (b *bench) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	confirming, asking, err := b.byQuorum.roles()
+	if err != nil {
+		return err
+	}
 	for _, n := range b.connections {
 		if err := b.baselines(ctx, n); err != nil {
 			return err
 		}
 		for _, operation := range operations {
-			if err := b.both(ctx, operation, n, leader, follower); err != nil {
+			if err := b.at(ctx, operation, n, place{"leader", leader}, place{"follower", follower}); err != nil {
+				return err
+			}
+			if operation != "authenticate" {
+				continue
+			}
+			if err := b.at(ctx, operation, n, place{"leader by quorum", confirming}, place{"follower by quorum", asking}); err != nil {
 				return err
 			}
 		}
 	}
-	after, _, err := b.nodes.roles()
-	if err == nil && after.url != leader.url {
-		err = errors.New("the leader changed in the middle of a round")
+	for _, c := range []struct {
+		nodes  cluster
+		leader target
+	}{{b.nodes, leader}, {b.byQuorum, confirming}} {
+		if after, _, err := c.nodes.roles(); err != nil || after.url != c.leader.url {
+			return errors.Join(err, errors.New("the leader changed in the middle of a round"))
+		}
 	}
-	return err
+	return nil
 }
 
 func (b *bench) baselines(ctx context.Context, n int) error {
@@ -188,13 +206,16 @@ func (b *bench) baselines(ctx context.Context, n int) error {
 	return nil
 }
 
-// both measures one operation at the leader and at a follower, one right after the other.
-func (b *bench) both(ctx context.Context, operation string, n int, leader, follower target) error {
+// place is a node and what the table calls it.
+type place struct {
+	name string
+	node target
+}
+
+// at measures one operation at a leader and at a follower, one right after the other.
+func (b *bench) at(ctx context.Context, operation string, n int, places ...place) error {
 	l := b.load(operation, n)
-	for _, at := range []struct {
-		name string
-		node target
-	}{{"leader", leader}, {"follower", follower}} {
+	for _, at := range places {
 		if operation == "invalidate" {
 			l.tokens = b.tokensFor(at.name, n)
 		}

@@ -30,6 +30,8 @@ func someCells() map[cell][]figures {
 		}
 		cells[cell{"leader", "authenticate", n}] = flat(1700*many, 60*time.Microsecond)
 		cells[cell{"follower", "authenticate", n}] = flat(1700*many, 60*time.Microsecond)
+		cells[cell{"leader by quorum", "authenticate", n}] = flat(1000*many, 80*time.Microsecond)
+		cells[cell{"follower by quorum", "authenticate", n}] = flat(850*many, 90*time.Microsecond)
 		cells[cell{"follower", "refresh", n}] = flat(50*many, 1300*time.Microsecond)
 	}
 	return cells
@@ -42,6 +44,9 @@ func TestReport(t *testing.T) {
 		order := []cell{{"bare", "bare", n}, {"raft-defaults", "commit", n}, {"raft-tuned", "commit", n}}
 		for _, operation := range operations {
 			order = append(order, cell{"leader", operation, n}, cell{"follower", operation, n})
+			if operation == "authenticate" {
+				order = append(order, cell{"leader by quorum", operation, n}, cell{"follower by quorum", operation, n})
+			}
 		}
 		for _, c := range order {
 			r.Cells = append(r.Cells, medians(c, samples[c]))

@@ -97,7 +97,7 @@ func (w *world) entry(at UnixMilli, commands []Command) *raft.Log {
 		var id OperationID
 		binary.LittleEndian.PutUint64(id[:], w.ops*0x9e3779b97f4a7c15)
 		id[15] = 1
-		NameOperation(b, id)
+		id.Name(b)
 		raw = append(raw, b)
 	}
 	w.index++

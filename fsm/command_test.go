@@ -297,15 +297,15 @@ func TestDecodedCommandOwnsItsBytes(t *testing.T) {
 	}
 }
 
-func TestNameOperation(t *testing.T) {
+func TestOperationIsNamedOnce(t *testing.T) {
 	t.Parallel()
 	nameless := AppendCommand(nil, DeleteUser{Header{}, "ada"})
-	NameOperation(nameless, OperationID{7})
+	OperationID{7}.Name(nameless)
 	if d := cmp.Diff(AppendCommand(nil, DeleteUser{Header{Operation: OperationID{7}}, "ada"}), nameless); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
 	named := AppendCommand(nil, DeleteUser{Header{Operation: OperationID{8}}, "ada"})
-	NameOperation(named, OperationID{7})
+	OperationID{7}.Name(named)
 	if d := cmp.Diff(AppendCommand(nil, DeleteUser{Header{Operation: OperationID{8}}, "ada"}), named); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}

@@ -115,19 +115,19 @@ func TestOutcomeGolden(t *testing.T) {
 	for name, want := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := golden(t, "outcomes/"+name+".v1", AppendOutcome(nil, want))
-			got, err := DecodeOutcome(b)
-			if err != nil {
+			b := golden(t, "outcomes/"+name+".v1", want.Append(nil))
+			var got Outcome
+			if err := got.Decode(b); err != nil {
 				t.Fatal(err)
 			}
 			if d := cmp.Diff(want, got); d != "" {
 				t.Errorf("decoded (-want +got):\n%s", d)
 			}
-			if d := cmp.Diff(b, AppendOutcome(nil, got)); d != "" {
+			if d := cmp.Diff(b, got.Append(nil)); d != "" {
 				t.Errorf("encoded again (-want +got):\n%s", d)
 			}
 			for n := range b {
-				if _, err := DecodeOutcome(b[:n]); !errors.Is(err, ErrUnreadable) {
+				if err := new(Outcome).Decode(b[:n]); !errors.Is(err, ErrUnreadable) {
 					t.Errorf("cut to %d bytes: %v", n, err)
 				}
 			}
@@ -144,7 +144,8 @@ func TestDecodeOutcomeIsStrict(t *testing.T) {
 		"large reason":  {1, 0x80, 2, 0, 0, 0, 0, 0},
 		"large count":   {1, 0, 0, 0x80, 0x80, 0x80, 0x80, 0x10, 0, 0, 0},
 	} {
-		if o, err := DecodeOutcome(b); !errors.Is(err, ErrUnreadable) {
+		var o Outcome
+		if err := o.Decode(b); !errors.Is(err, ErrUnreadable) || o != (Outcome{}) {
 			t.Errorf("%s: got %v, %v", name, o, err)
 		}
 	}

@@ -37,31 +37,32 @@ type Outcome struct {
 // outcomeFormat is the first byte of every encoded outcome.
 const outcomeFormat = 1
 
-// AppendOutcome appends the one encoding of o to dst.
-func AppendOutcome(dst []byte, o Outcome) []byte {
+// Append appends the one encoding of o to dst.
+func (o *Outcome) Append(dst []byte) []byte {
 	x := codec{buf: append(dst, outcomeFormat)}
 	o.code(&x)
 	return x.buf
 }
 
-// DecodeOutcome is the inverse of [AppendOutcome] and as strict as [DecodeCommand].
-// A reason this release does not know is no fault.
-func DecodeOutcome(b []byte) (Outcome, error) {
-	var o Outcome
+// Decode is the inverse of [Outcome.Append] and as strict as [DecodeCommand]: after an
+// error o is zero. A reason this release does not know is no fault.
+func (o *Outcome) Decode(b []byte) error {
+	*o = Outcome{}
 	x := codec{buf: b, reading: true}
 	format := x.take(1)
 	if format == nil {
-		return o, x.err
+		return x.err
 	}
 	if format[0] != outcomeFormat {
 		x.unreadable("outcome format %d", format[0])
-		return o, x.err
+		return x.err
 	}
 	o.code(&x)
 	if err := x.end(); err != nil {
-		return Outcome{}, err
+		*o = Outcome{}
+		return err
 	}
-	return o, nil
+	return nil
 }
 
 func (o *Outcome) code(x *codec) {

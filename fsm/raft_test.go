@@ -17,7 +17,7 @@ func entryOf(at UnixMilli, index uint64, commands ...Command) *raft.Log {
 	var raw [][]byte
 	for i, c := range commands {
 		b := AppendCommand(nil, c)
-		NameOperation(b, OperationID{0: 0xee, 1: byte(i), 2: byte(index), 3: byte(index >> 8), 4: byte(index >> 16)})
+		OperationID{0: 0xee, 1: byte(i), 2: byte(index), 3: byte(index >> 8), 4: byte(index >> 16)}.Name(b)
 		raw = append(raw, b)
 	}
 	return &raft.Log{Index: index, Type: raft.LogCommand, Data: AppendEntry(nil, at, raw)}

@@ -49,7 +49,7 @@ func (s *story) apply(c Command) Outcome {
 	s.t.Helper()
 	s.index++
 	raw := AppendCommand(nil, c)
-	NameOperation(raw, OperationID{0: 0xff, 1: byte(s.index >> 8), 2: byte(s.index)})
+	OperationID{0: 0xff, 1: byte(s.index >> 8), 2: byte(s.index)}.Name(raw)
 	e, err := DecodeEntry(AppendEntry(nil, s.at, [][]byte{raw}))
 	if err != nil {
 		s.t.Fatal(err)

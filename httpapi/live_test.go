@@ -81,7 +81,7 @@ func (n *live) Propose(_ context.Context, command fsm.Command) (fsm.Outcome, err
 	encoded := fsm.AppendCommand(nil, command)
 	var operation fsm.OperationID
 	binary.BigEndian.PutUint64(operation[:], n.index)
-	fsm.NameOperation(encoded, operation)
+	operation.Name(encoded)
 	if _, err := fsm.DecodeCommand(encoded); err != nil {
 		return fsm.Outcome{}, err // as the proposer refuses it, before it stops every node
 	}

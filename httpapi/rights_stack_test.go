@@ -79,7 +79,7 @@ func newStack(t fatal, f files, hasher *realm.Hasher) *stack {
 func (s *stack) Propose(_ context.Context, c fsm.Command) (fsm.Outcome, error) {
 	s.index++
 	encoded := fsm.AppendCommand(nil, c)
-	fsm.NameOperation(encoded, fsm.OperationID{1, byte(s.index), byte(s.index >> 8)})
+	fsm.OperationID{1, byte(s.index), byte(s.index >> 8)}.Name(encoded)
 	entry := fsm.AppendEntry(nil, fsm.UnixMilli(time.Now().UnixMilli()), [][]byte{encoded})
 	outcomes, _ := s.state.Apply(&raft.Log{Index: s.index, Type: raft.LogCommand, Data: entry}).([]fsm.Outcome)
 	return outcomes[0], nil

@@ -32,7 +32,7 @@ func entryOf(index uint64, commands ...fsm.Command) *raft.Log {
 	encoded := make([][]byte, len(commands))
 	for i, c := range commands {
 		encoded[i] = fsm.AppendCommand(nil, c)
-		fsm.NameOperation(encoded[i], fsm.OperationID{byte(index), byte(i), 1})
+		fsm.OperationID{byte(index), byte(i), 1}.Name(encoded[i])
 	}
 	return &raft.Log{Index: index, Term: 1, Type: raft.LogCommand, Data: fsm.AppendEntry(nil, 1, encoded)}
 }

@@ -82,7 +82,7 @@ func (p *proposer) Propose(ctx context.Context, c fsm.Command) (fsm.Outcome, err
 	command := fsm.AppendCommand(make([]byte, 0, usualCommandBytes), c)
 	var operation fsm.OperationID
 	_, _ = rand.Read(operation[:]) // never fails
-	fsm.NameOperation(command, operation)
+	operation.Name(command)
 	// What cannot be read must not get on the log: it would stop every node.
 	if _, err := fsm.DecodeCommand(command); err != nil {
 		return fsm.Outcome{}, fmt.Errorf("propose: %w", err)
@@ -123,7 +123,7 @@ func (p *proposer) ProposeForwarded(ctx context.Context, commands [][]byte) ([][
 	group.Add(len(commands))
 	for i, command := range commands {
 		batch[i] = &proposal{ctx: ctx, command: command, forwarded: true, finish: func(o fsm.Outcome, err error) {
-			outcomes[i], failures[i] = fsm.AppendOutcome(nil, o), err
+			outcomes[i], failures[i] = o.Append(nil), err
 			group.Done()
 		}}
 	}

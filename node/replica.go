@@ -199,7 +199,7 @@ func (r *replica) append(ctx context.Context, commands [][]byte) ([]fsm.Outcome,
 	}
 	outcomes := make([]fsm.Outcome, len(encoded))
 	for i, b := range encoded {
-		if outcomes[i], err = fsm.DecodeOutcome(b); err != nil {
+		if err = outcomes[i].Decode(b); err != nil {
 			return nil, fmt.Errorf("read the leader's answer: %w", err)
 		}
 	}

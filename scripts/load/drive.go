@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"jeton/scripts/histogram"
 )
 
 // errExhausted is returned by a caller that has nothing left to do, such as no
@@ -44,7 +46,7 @@ type window struct {
 func drive(callers []func() error, warmup, length time.Duration, servers ...int) (figures, error) {
 	w := &window{start: warmup}
 	w.end.Store(int64(warmup + length))
-	histograms := make([]histogram, len(callers))
+	histograms := make([]histogram.Histogram, len(callers))
 	completed := make([]uint64, len(callers))
 	failures := make([]error, len(callers))
 	began := time.Now()
@@ -60,10 +62,10 @@ func drive(callers []func() error, warmup, length time.Duration, servers ...int)
 	all.Wait()
 	serverCPU, loadCPU := meter.read()
 
-	merged := new(histogram)
+	merged := new(histogram.Histogram)
 	total, failed := uint64(0), 0
 	for i := range callers {
-		merged.merge(&histograms[i])
+		merged.Merge(&histograms[i])
 		total += completed[i]
 		if failures[i] != nil {
 			failed++
@@ -71,12 +73,12 @@ func drive(callers []func() error, warmup, length time.Duration, servers ...int)
 	}
 	seconds := (time.Duration(w.end.Load()) - w.start).Seconds()
 	result := figures{
-		PerSecond: float64(total) / seconds, P50: merged.percentile(50), P99: merged.percentile(99), Max: merged.max,
+		PerSecond: float64(total) / seconds, P50: merged.Percentile(50), P99: merged.Percentile(99), Max: merged.Max(),
 		Operations: total, Seconds: seconds, Errors: failed,
 	}
-	if merged.total > 0 {
-		result.ServerCPU = serverCPU / time.Duration(merged.total) //nolint:gosec // a count
-		result.LoadCPU = loadCPU / time.Duration(merged.total)     //nolint:gosec // a count
+	if merged.Count() > 0 {
+		result.ServerCPU = serverCPU / time.Duration(merged.Count()) //nolint:gosec // a count
+		result.LoadCPU = loadCPU / time.Duration(merged.Count())     //nolint:gosec // a count
 	}
 	if failed > 0 {
 		return result, fmt.Errorf("%d of %d callers failed: %w", failed, len(callers), firstError(failures))
@@ -88,7 +90,7 @@ func drive(callers []func() error, warmup, length time.Duration, servers ...int)
 }
 
 // loop is one caller's work; it returns how many operations it completed in the window.
-func (w *window) loop(began time.Time, call func() error, latencies *histogram) (uint64, error) {
+func (w *window) loop(began time.Time, call func() error, latencies *histogram.Histogram) (uint64, error) {
 	completed := uint64(0)
 	before := time.Since(began)
 	for before < time.Duration(w.end.Load()) {
@@ -102,7 +104,7 @@ func (w *window) loop(began time.Time, call func() error, latencies *histogram) 
 			return completed, err
 		}
 		if before >= w.start {
-			latencies.record(after - before)
+			latencies.Record(after - before)
 		}
 		if after >= w.start && after < time.Duration(w.end.Load()) {
 			completed++

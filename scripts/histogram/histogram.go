@@ -1,4 +1,5 @@
-package main
+// Package histogram counts durations. The load tool and the laboratory share it.
+package histogram
 
 import (
 	"math/bits"
@@ -11,22 +12,24 @@ const (
 	bucketCount   = (maxShift + 2) << subBucketBits // up to 2^38 ns, four and a half minutes
 )
 
-// histogram counts durations in buckets whose width grows with the value, so
+// Histogram counts durations in buckets whose width grows with the value, so
 // that a percentile is right within 0.8 % at any scale. The zero value is ready.
 // Not safe for concurrent use: each caller fills its own and they are merged.
-type histogram struct {
+type Histogram struct {
 	counts [bucketCount]uint32
 	total  uint64
 	max    time.Duration
 }
 
-func (h *histogram) record(d time.Duration) {
+// Record counts one duration.
+func (h *Histogram) Record(d time.Duration) {
 	h.counts[bucketOf(d)]++
 	h.total++
 	h.max = max(h.max, d)
 }
 
-func (h *histogram) merge(other *histogram) {
+// Merge adds what another histogram counted.
+func (h *Histogram) Merge(other *Histogram) {
 	for i, n := range other.counts {
 		h.counts[i] += n
 	}
@@ -34,10 +37,10 @@ func (h *histogram) merge(other *histogram) {
 	h.max = max(h.max, other.max)
 }
 
-// percentile returns the smallest recorded duration that at least p percent of
+// Percentile returns the smallest recorded duration that at least p percent of
 // all recorded ones do not exceed (nearest rank), rounded up to its bucket's end
 // but never above the largest. Zero if nothing was recorded.
-func (h *histogram) percentile(p float64) time.Duration {
+func (h *Histogram) Percentile(p float64) time.Duration {
 	rank := uint64(p / 100 * float64(h.total))
 	if float64(rank) < p/100*float64(h.total) {
 		rank++
@@ -51,6 +54,12 @@ func (h *histogram) percentile(p float64) time.Duration {
 	}
 	return h.max
 }
+
+// Count returns how many durations were recorded.
+func (h *Histogram) Count() uint64 { return h.total }
+
+// Max returns the largest of them.
+func (h *Histogram) Max() time.Duration { return h.max }
 
 func bucketOf(d time.Duration) int {
 	v := uint64(max(d, 0))

@@ -1,4 +1,4 @@
-package main
+package histogram
 
 import (
 	"math/rand/v2"
@@ -11,17 +11,17 @@ import (
 func TestPercentilesAgreeWithSortedSamples(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, size := range []int{1, 2, 10, 99, 100, 1000, 50_000} {
-		var all, half histogram
+		var all, half Histogram
 		samples := make([]time.Duration, size)
 		for i := range samples {
 			samples[i] = time.Duration(random.ExpFloat64() * float64(3*time.Millisecond))
 			if i%2 == 0 {
-				all.record(samples[i])
+				all.Record(samples[i])
 			} else {
-				half.record(samples[i])
+				half.Record(samples[i])
 			}
 		}
-		all.merge(&half)
+		all.Merge(&half)
 		slices.Sort(samples)
 		for _, p := range []float64{0.1, 50, 90, 99, 99.9, 100} {
 			rank := int(p / 100 * float64(size))
@@ -29,7 +29,7 @@ func TestPercentilesAgreeWithSortedSamples(t *testing.T) {
 				rank++
 			}
 			want := samples[max(rank, 1)-1]
-			got := all.percentile(p)
+			got := all.Percentile(p)
 			if got < want || float64(got) > float64(want)*1.008+1 {
 				t.Errorf("%d samples: p%g = %v, sorted samples say %v", size, p, got, want)
 			}
@@ -38,7 +38,7 @@ func TestPercentilesAgreeWithSortedSamples(t *testing.T) {
 }
 
 func TestBucketsAreContiguous(t *testing.T) {
-	if got := new(histogram).percentile(50); got != 0 {
+	if got := new(Histogram).Percentile(50); got != 0 {
 		t.Errorf("an empty histogram has p50 %v", got)
 	}
 	for bucket := range bucketCount - 1 {

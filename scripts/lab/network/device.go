@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -39,13 +40,14 @@ func attach(fd int, address netip.Addr) error {
 	}
 	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
-		return fmt.Errorf("%w: make a TUN device: %w", ErrForbidden, err)
+		return fmt.Errorf("make a TUN device: %w", err) // EBUSY: this namespace has a network already
 	}
 	return configure(deviceName, func(set setter) error {
 		if err := set("MTU", unix.SIOCSIFMTU, func(r *unix.Ifreq) error { r.SetUint32(mtu); return nil }); err != nil {
 			return err
 		}
-		if err := set("length of the queue", unix.SIOCSIFTXQLEN, func(r *unix.Ifreq) error { r.SetUint32(deviceQueue); return nil }); err != nil {
+		err := set("length of the queue", unix.SIOCSIFTXQLEN, func(r *unix.Ifreq) error { r.SetUint32(deviceQueue); return nil })
+		if err != nil && !errors.Is(err, unix.EPERM) { // in a user namespace the kernel's own 500 must do
 			return err
 		}
 		if err := setAddress(set, address); err != nil {

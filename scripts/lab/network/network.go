@@ -47,7 +47,7 @@ type route struct {
 type direction struct{ from, to string }
 
 // New makes a network of one host, [Clients], with address 10.99.0.1: the process itself, in the namespace that [Enter] has
-// put it into. Everything that links do by chance repeats from seed, packet by packet. Close the network when done.
+// put it into, and one network at a time. Everything that links do by chance repeats from seed, packet by packet. Close the network when done.
 func New(seed uint64) (*Network, error) {
 	keeper, err := newKeeper()
 	if err != nil {

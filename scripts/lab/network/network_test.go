@@ -80,9 +80,9 @@ func TestCut(t *testing.T) {
 			if got := n.Counts(Clients, "one").Dropped > 0; got != test.there {
 				t.Errorf("packets dropped on the way: %t, want %t", got, test.there)
 			}
-			asked := !test.there // else there is nothing to send back
-			if got := n.Counts("one", Clients).Dropped > 0; got != (test.back && asked) {
-				t.Errorf("packets dropped on the way back: %t, want %t", got, test.back && asked)
+			asked := !test.there // else it may be that there is nothing to send back
+			if got := n.Counts("one", Clients).Dropped > 0; got != test.back && (got || asked) {
+				t.Errorf("packets dropped on the way back: %t, want %t", got, test.back)
 			}
 
 			n.Heal()

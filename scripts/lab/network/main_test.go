@@ -8,6 +8,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,7 +18,7 @@ import (
 )
 
 const (
-	// helper makes the test program print the addresses of the namespace that it is in, and nothing else.
+	// helper makes the test program another program: one of helpers.
 	helper = "JETON_LAB_TEST_HELPER"
 
 	// forbidden holds the reason where there is no network to test with.
@@ -23,9 +26,8 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(helper) != "" {
-		printAddresses()
-		return
+	if name := os.Getenv(helper); name != "" {
+		os.Exit(map[string]func() int{"addresses": printAddresses, "sleep": sleep, "laboratory": laboratory}[name]())
 	}
 	err := Enter()
 	switch {
@@ -38,17 +40,66 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func printAddresses() {
+// printAddresses prints the addresses of the namespace that the program is in.
+func printAddresses() int {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return 1
 	}
 	for _, a := range addresses {
 		if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Addr().Is4() {
 			fmt.Println(prefix)
 		}
 	}
+	return 0
+}
+
+// sleep says so and sleeps until it is killed.
+func sleep() int {
+	fmt.Println("sleeping")
+	select {}
+}
+
+// laboratory has a host with a process that sleeps, and ends with exit code 7 when it is told to end.
+func laboratory() int {
+	told := make(chan os.Signal, 2)
+	signal.Notify(told, syscall.SIGTERM)
+	err := Enter()
+	if errors.Is(err, ErrForbidden) {
+		fmt.Println(err)
+		return 3
+	}
+	n, err := New(1)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	host, err := n.AddHost("one")
+	if err == nil {
+		err = host.Start(program("sleep", os.Stdout))
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	<-told
+	tick := time.NewTimer(100 * time.Millisecond)
+	select {
+	case <-told:
+		fmt.Println("told twice")
+		return 1
+	case <-tick.C:
+		return 7
+	}
+}
+
+// program is this program as one of the helpers.
+func program(name string, out io.Writer) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), helper+"="+name)
+	cmd.Stdout, cmd.Stderr = out, os.Stderr
+	return cmd
 }
 
 // newNetwork makes a network with the named hosts beside the clients.

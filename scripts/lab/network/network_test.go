@@ -37,10 +37,8 @@ func TestHostsReachEachOther(t *testing.T) {
 func TestProcessRunsInsideItsHost(t *testing.T) {
 	_, hosts := newNetwork(t, "one", "two")
 	for _, host := range hosts {
-		cmd := exec.CommandContext(t.Context(), os.Args[0])
-		cmd.Env = append(os.Environ(), helper+"=1")
 		var out strings.Builder
-		cmd.Stdout, cmd.Stderr = &out, os.Stderr
+		cmd := program("addresses", &out)
 		if err := host.Start(cmd); err != nil {
 			t.Fatal(err)
 		}

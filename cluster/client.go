@@ -159,6 +159,24 @@ func (c *Client) Leave(ctx context.Context, address raft.ServerAddress, id raft.
 	return nil
 }
 
+// Transfer asks the leader to hand the leadership to a voter, or to the one that is
+// furthest if id is empty, and returns who leads then.
+func (c *Client) Transfer(ctx context.Context, address raft.ServerAddress, id raft.ServerID) (raft.ServerID, error) {
+	body, err := encodeSmall(leadership{ID: id})
+	if err != nil {
+		return "", err
+	}
+	answer, err := c.ask(ctx, address, &call{kind: kindTransfer, body: body})
+	if err != nil {
+		return "", fmt.Errorf("transfer through %s: %w", address, err)
+	}
+	var now leadership
+	if err := decodeSmall(answer, &now); err != nil {
+		return "", fmt.Errorf("transfer through %s: %w", address, err)
+	}
+	return now.ID, nil
+}
+
 // Status asks a peer who it is.
 func (c *Client) Status(ctx context.Context, address raft.ServerAddress) (Status, error) {
 	answer, err := c.ask(ctx, address, &call{kind: kindStatus})

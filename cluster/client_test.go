@@ -22,13 +22,16 @@ import (
 func TestEveryRequestReachesTheHandlerAndItsAnswerComesBack(t *testing.T) {
 	status := cluster.Status{
 		ServerID: "id", Name: "one", ClusterName: testCluster, ClusterID: [16]byte{1}, TransportAddress: "t:1", HTTPAddress: "h:2",
-		Version: "1", Bootstrapped: true, State: "Leader", Term: 3, Applied: 4, LeaderID: "id", KeyCheck: [32]byte{5},
+		Version: "1", Bootstrapped: true, State: "Leader", Term: 3, Applied: 4, LastTerm: 2, LastIndex: 6, LeaderID: "id", KeyCheck: [32]byte{5},
 	}
 	var joined cluster.JoinRequest
 	var left raft.ServerID
 	client, address := pair(t, &fakeHandler{
-		join:   func(_ context.Context, r cluster.JoinRequest) error { joined = r; return nil },
-		leave:  func(_ context.Context, id raft.ServerID) error { left = id; return nil },
+		join:  func(_ context.Context, r cluster.JoinRequest) error { joined = r; return nil },
+		leave: func(_ context.Context, id raft.ServerID) error { left = id; return nil },
+		transfer: func(_ context.Context, id raft.ServerID) (raft.ServerID, error) {
+			return id + " leads", nil
+		},
 		status: func(context.Context) (cluster.Status, error) { return status, nil },
 	})
 	ctx := t.Context()
@@ -50,6 +53,9 @@ func TestEveryRequestReachesTheHandlerAndItsAnswerComesBack(t *testing.T) {
 	}
 	if err := client.Leave(ctx, address, "z"); err != nil || left != "z" {
 		t.Errorf("leave: %v, left %q", err, left)
+	}
+	if leader, err := client.Transfer(ctx, address, "z"); err != nil || leader != "z leads" {
+		t.Errorf("transfer: %v, %q", err, leader)
 	}
 	got, err := client.Status(ctx, address)
 	if diff := cmp.Diff(status, got); err != nil || diff != "" {

@@ -10,7 +10,7 @@ import (
 var (
 	// ErrNotProposed is wrapped by every error after which the request certainly
 	// had no effect and never will. After any other error of [Client.Propose],
-	// [Client.Join] and [Client.Leave] the outcome is unknown: it may take effect
+	// [Client.Join], [Client.Leave] and [Client.Transfer] the outcome is unknown: it may take effect
 	// later, also after the peer was lost.
 	ErrNotProposed = errors.New("certainly without effect")
 

@@ -29,6 +29,8 @@ const (
 	kindLeave   kind = 4
 	kindStatus  kind = 5
 	kindPing    kind = 6
+	// kindTransfer hands over the leadership.
+	kindTransfer kind = 7
 
 	// kindAnswer is added to the kind of a request for its answer.
 	kindAnswer kind = 0x80
@@ -59,7 +61,7 @@ func maxBody(k kind) int {
 		return maxServerID
 	case kindConfirm | kindAnswer:
 		return confirmationSize + maxServerID
-	case kindJoin, kindLeave, kindStatus, kindFailure:
+	case kindJoin, kindLeave, kindStatus, kindTransfer, kindFailure:
 		return maxSmallBody
 	default:
 		return maxSmallBody

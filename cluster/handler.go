@@ -33,6 +33,11 @@ type Handler interface {
 	// Leave removes a member. Leader only. Removing one who is no member is no error.
 	Leave(ctx context.Context, id raft.ServerID) error
 
+	// Transfer hands the leadership to a voter, or to the one that is furthest if id
+	// is empty, and returns who leads then. Leader only. A voter that leads already is
+	// no error.
+	Transfer(ctx context.Context, id raft.ServerID) (leader raft.ServerID, err error)
+
 	// Status describes this node. It is answered by every node at any time, also
 	// before its raft has started.
 	Status(ctx context.Context) (Status, error)
@@ -87,7 +92,9 @@ type Status struct {
 	State            string             `json:"state"`        // raft's word: Follower, Candidate, Leader, Shutdown; empty before raft has started
 	Term             uint64             `json:"term"`
 	Applied          uint64             `json:"applied"`
-	LeaderID         raft.ServerID      `json:"leader_id"` // empty if it knows none
-	Members          []Member           `json:"members"`   // of the newest configuration it has
-	KeyCheck         [32]byte           `json:"key_check"` // tells whether two nodes hold the same cluster key; not the key
+	LastTerm         uint64             `json:"last_log_term"`  // of the newest entry it holds, committed or not
+	LastIndex        uint64             `json:"last_log_index"` // of that entry
+	LeaderID         raft.ServerID      `json:"leader_id"`      // empty if it knows none
+	Members          []Member           `json:"members"`        // of the newest configuration it has
+	KeyCheck         [32]byte           `json:"key_check"`      // tells whether two nodes hold the same cluster key; not the key
 }

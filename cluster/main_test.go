@@ -118,6 +118,8 @@ type fakeHandler struct {
 	join    func(ctx context.Context, request cluster.JoinRequest) error
 	leave   func(ctx context.Context, id raft.ServerID) error
 	status  func(ctx context.Context) (cluster.Status, error)
+
+	transfer func(ctx context.Context, id raft.ServerID) (raft.ServerID, error)
 }
 
 func (h *fakeHandler) Propose(ctx context.Context, commands [][]byte) ([][]byte, error) {
@@ -139,6 +141,10 @@ func (h *fakeHandler) Join(ctx context.Context, request cluster.JoinRequest) err
 }
 
 func (h *fakeHandler) Leave(ctx context.Context, id raft.ServerID) error { return h.leave(ctx, id) }
+
+func (h *fakeHandler) Transfer(ctx context.Context, id raft.ServerID) (raft.ServerID, error) {
+	return h.transfer(ctx, id)
+}
 
 func (h *fakeHandler) Status(ctx context.Context) (cluster.Status, error) { return h.status(ctx) }
 

@@ -195,9 +195,15 @@ func clip(text string) string {
 	return text
 }
 
-// leaveRequest is the body of a leave request. Join, leave and status are rare and
-// may grow, so they are JSON; a field that a peer does not know is ignored.
+// leaveRequest is the body of a leave request. Join, leave, transfer and status are
+// rare and may grow, so they are JSON; a field that a peer does not know is ignored.
 type leaveRequest struct {
+	ID raft.ServerID `json:"id"`
+}
+
+// leadership is the body of a transfer: who is to lead, empty for any voter, and in
+// the answer who does.
+type leadership struct {
 	ID raft.ServerID `json:"id"`
 }
 

@@ -111,7 +111,7 @@ func (c *rpcConn) read() error {
 				return err
 			}
 			c.answerInline(h)
-		case h.kind >= kindPropose && h.kind <= kindStatus:
+		case h.kind >= kindPropose && h.kind <= kindStatus, h.kind == kindTransfer:
 			body, err := in.copied(h)
 			if err != nil {
 				return err
@@ -192,6 +192,8 @@ func (c *rpcConn) handle(ctx context.Context, k kind, body []byte) ([]byte, erro
 			return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 		}
 		return nil, handler.Leave(ctx, request.ID)
+	case kindTransfer:
+		return transfer(ctx, handler, body)
 	case kindStatus:
 		status, err := handler.Status(ctx)
 		if err != nil {
@@ -201,6 +203,18 @@ func (c *rpcConn) handle(ctx context.Context, k kind, body []byte) ([]byte, erro
 	case kindConfirm, kindPing, kindHello, kindFailure:
 	}
 	return nil, fmt.Errorf("%w: unknown kind of request %d", ErrRefused, k)
+}
+
+func transfer(ctx context.Context, handler Handler, body []byte) ([]byte, error) {
+	var request leadership
+	if err := decodeSmall(body, &request); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	leader, err := handler.Transfer(ctx, request.ID)
+	if err != nil {
+		return nil, err
+	}
+	return encodeSmall(leadership{ID: leader})
 }
 
 func propose(ctx context.Context, handler Handler, body []byte) ([]byte, error) {

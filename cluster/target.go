@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"fmt"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -45,7 +47,24 @@ func (t *Transport) RequestPreVote(id raft.ServerID, address raft.ServerAddress,
 	return t.NetworkTransport.RequestPreVote(id, t.target(id, address), args, resp) //nolint:wrapcheck // raft compares
 }
 
-// TimeoutNow implements raft.Transport.
-func (t *Transport) TimeoutNow(id raft.ServerID, address raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
-	return t.NetworkTransport.TimeoutNow(id, t.target(id, address), args, resp) //nolint:wrapcheck // raft compares
+// handOverLimit bounds how long a leader waits for its chosen successor to answer.
+// Until then raft refuses every write, however long ago it gave the transfer up, so the
+// timeout of other requests is too long. A successor answers before it does anything.
+const handOverLimit = time.Second
+
+// TimeoutNow implements raft.Transport. It takes at most a second; the request ends
+// with its connection.
+func (t *Transport) TimeoutNow(id raft.ServerID, address raft.ServerAddress, args *raft.TimeoutNowRequest, _ *raft.TimeoutNowResponse) error {
+	done := make(chan error, 1)
+	go func() {
+		done <- t.NetworkTransport.TimeoutNow(id, t.target(id, address), args, &raft.TimeoutNowResponse{})
+	}()
+	timer := time.NewTimer(handOverLimit)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("no answer within %s", handOverLimit)
+	}
 }

@@ -311,6 +311,20 @@ func apply(t *testing.T, leader *member, word string) {
 	}
 }
 
+// A leader that hands over refuses writes until its successor has answered: one that
+// accepts the connection and is then paused must not hold it up for a store's patience.
+func TestAHandOverToASilentSuccessorIsGivenUpSoon(t *testing.T) {
+	ca := newAuthority(t)
+	one, _ := startService(t, ca.node(t, "one"), cluster.ServiceConfig{})
+	two, address := startService(t, ca.node(t, "two"), cluster.ServiceConfig{ServerID: "two"})
+	_ = newTransport(t, two, nil) // nobody consumes what it receives
+	began := time.Now()
+	err := newTransport(t, one, nil).TimeoutNow("two", address, &raft.TimeoutNowRequest{}, &raft.TimeoutNowResponse{})
+	if took := time.Since(began); err == nil || took > 3*time.Second {
+		t.Errorf("took %v: %v", took, err)
+	}
+}
+
 // A heartbeat or a vote must not wait for ever for a peer that accepts and says
 // nothing.
 func TestARaftRequestToASilentPeerEnds(t *testing.T) {

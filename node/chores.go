@@ -59,6 +59,7 @@ func (n *Node) startChores(ctx context.Context) {
 	n.background.Go(func() { n.keepInitializing(ctx) })
 	n.every(ctx, n.config.Token.DeleteInterval, "collect expired tokens", n.collectExpired)
 	n.background.Go(func() { n.keepSnapshots(ctx) })
+	n.every(ctx, transferCheckInterval, "look whether a leader may write", n.checkFailedTransfer)
 	n.every(ctx, surveyInterval, "compare clocks", n.compareClocks)
 	n.every(ctx, filesInterval, "reload certificates", func(context.Context) error { return n.ReloadCertificates() })
 	n.every(ctx, filesInterval, "reload the file realm", n.reloadFileRealm)

@@ -74,6 +74,15 @@ func (h peerHandler) Leave(ctx context.Context, id raft.ServerID) error {
 	return nil
 }
 
+// Transfer hands over the leadership.
+func (h peerHandler) Transfer(ctx context.Context, id raft.ServerID) (raft.ServerID, error) {
+	leader, err := h.n.transfer(ctx, id)
+	if err != nil {
+		return "", fmt.Errorf("transfer: %w", err)
+	}
+	return leader, nil
+}
+
 // Status describes this node.
 func (h peerHandler) Status(context.Context) (cluster.Status, error) { return h.n.status(), nil }
 
@@ -82,6 +91,7 @@ func (n *Node) status() cluster.Status {
 	_, leader := r.raft.LeaderWithID()
 	id, _, _ := r.state.Cluster()
 	servers := r.servers()
+	lastTerm, lastIndex := r.lastEntry()
 	members := make([]cluster.Member, len(servers))
 	for i, server := range servers {
 		members[i] = cluster.Member{ID: server.ID, Address: server.Address, Voter: server.Suffrage == raft.Voter}
@@ -98,6 +108,8 @@ func (n *Node) status() cluster.Status {
 		State:            r.raft.State().String(),
 		Term:             r.raft.CurrentTerm(),
 		Applied:          r.state.Applied(),
+		LastTerm:         lastTerm,
+		LastIndex:        lastIndex,
 		LeaderID:         leader,
 		Members:          members,
 		KeyCheck:         n.keyCheck,

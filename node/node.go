@@ -60,6 +60,9 @@ type Node struct {
 	initialized atomic.Bool // the cluster has its identity, elastic a password
 	draining    atomic.Bool // readiness is off
 
+	transferring   atomic.Bool // this leader hands over
+	transferFailed atomic.Bool // and it did not succeed, the last time
+
 	background sync.WaitGroup // ends with the context of openBackground
 	serving    sync.WaitGroup // ends with the listeners
 	closers    []closer

@@ -17,6 +17,7 @@ func (r *replica) takeOffice(ctx context.Context) {
 	for ctx.Err() == nil && r.leads() {
 		term := r.raft.CurrentTerm()
 		err := await(ctx, r.raft.Barrier(barrierTimeout))
+		r.refusals.note(err)
 		if err == nil && r.leads() && r.raft.CurrentTerm() == term {
 			r.setClock()
 			for _, granted := range r.inherited() {
@@ -29,6 +30,7 @@ func (r *replica) takeOffice(ctx context.Context) {
 		}
 		if err != nil && !errors.Is(err, context.Canceled) {
 			r.log.Warn("not fit to lead yet", "term", term, "error", err)
+			pause(ctx, maxRetryDelay)
 		}
 	}
 }
@@ -70,7 +72,9 @@ func (r *replica) appendHere(ctx context.Context, commands [][]byte) ([]fsm.Outc
 		r.coverage.granted(raft.ServerID(lease.Holder), time.Duration(lease.Span)*time.Millisecond)
 	}
 	future := r.raft.Apply(fsm.AppendEntry(nil, at, commands), enqueueTimeout)
-	if err := await(ctx, future); err != nil {
+	err = await(ctx, future)
+	r.refusals.note(err)
+	if err != nil {
 		return nil, fmt.Errorf("%w: append an entry: %w", errRetry, err)
 	}
 	// Of the leases before the entry this node knows if it appended it in this term. It

@@ -54,6 +54,7 @@ type replica struct {
 	addresses   *addressBook
 	clock       *clusterClock
 	coverage    *coverage
+	refusals    *refusals
 	lease       *lease                 // nil: reads are always confirmed by a quorum
 	pending     *pendingLog            // nil without lease
 	inherited   func() []fsm.ReadLease // what a new leader must reckon with: the state's
@@ -77,6 +78,7 @@ func newReplica(id raft.ServerID, addresses *addressBook, log hclog.Logger, fata
 	r.meter = &meter{FSM: r.state, now: time.Now, fatal: fatal}
 	r.clock = newClusterClock(wallTime, bootTime, func() int64 { return int64(r.state.Now()) })
 	r.coverage = newCoverage(id, bootTime)
+	r.refusals = &refusals{fatal: fatal}
 	r.inherited = r.state.ReadLeases
 	return r
 }
@@ -104,6 +106,7 @@ func (r *replica) start(config *raft.Config, s *stores, transport raft.Transport
 		}
 		logs = r.pending
 	}
+	r.refusals.limit = refusalElections * (config.HeartbeatTimeout + config.ElectionTimeout)
 	r.raft, err = raft.NewRaft(config, r.meter, logs, s.stable, s.snapshots, transport)
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)

@@ -63,9 +63,7 @@ func (n *Node) handOver(ctx context.Context) {
 	defer cancel()
 	var err error
 	for ctx.Err() == nil && n.replica.leads() && len(n.replica.voters()) > 1 {
-		if err = await(ctx, n.replica.raft.LeadershipTransfer()); err == nil {
-			n.log.Info("leadership handed over")
-			n.awaitLeader(ctx)
+		if _, err = n.transfer(ctx, ""); err == nil {
 			return
 		}
 		pause(ctx, maxRetryDelay)
@@ -75,12 +73,12 @@ func (n *Node) handOver(ctx context.Context) {
 	}
 }
 
-// awaitLeader waits until the successor is known, so that requests still in
-// progress here find it.
+// awaitLeader waits until it is known who leads after this node has handed over, so
+// that requests still in progress here find it.
 func (n *Node) awaitLeader(ctx context.Context) {
 	for ctx.Err() == nil {
 		changed := n.replica.leaderChanged()
-		if address, id := n.replica.raft.LeaderWithID(); address != "" && id != n.replica.id {
+		if address, _ := n.replica.raft.LeaderWithID(); address != "" {
 			return
 		}
 		select {

@@ -33,6 +33,7 @@ import (
 //	JETON_E2E_ROUNDS  lives of pairs (400) and of users (100)
 //	JETON_E2E_PAUSES  times that each node is paused (2)
 //	JETON_E2E_ROLLS   times that each node is ended by SIGTERM (1)
+//	JETON_E2E_TRANSFERS  transfers of the leadership (50)
 
 const (
 	// readyPromise is how long a cluster may take to be ready.

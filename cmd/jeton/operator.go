@@ -34,7 +34,8 @@ func newOperatorCommand(environ []string) *cobra.Command {
 		return cmd
 	}
 	raft := group("raft", "Look at and change the membership of a cluster",
-		"Looks at and changes who belongs to the cluster.", newListPeersCommand(environ), newRemovePeerCommand(environ))
+		"Looks at and changes who belongs to the cluster, and who leads it.",
+		newListPeersCommand(environ), newRemovePeerCommand(environ), newTransferLeaderCommand(environ))
 	return group("operator", "Tools for the operator of a cluster", "Tools for the operator of a cluster.", raft)
 }
 
@@ -88,7 +89,9 @@ func newPeerClient(loaded *config.Config) (*peerClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare connections to the nodes: %w", err)
 	}
-	return &peerClient{status: statusWith(client.Status), leave: leaveWith(client.Leave), close: client.Close}, nil
+	return &peerClient{
+		status: statusWith(client.Status), leave: leaveWith(client.Leave), transfer: transferWith(client.Transfer), close: client.Close,
+	}, nil
 }
 
 func newListPeersCommand(environ []string) *cobra.Command {
@@ -236,7 +239,7 @@ func (c *peerClient) remove(ctx context.Context, clusterName, target string, out
 		return err
 	}
 	if seen.Leader == "" {
-		return errNoLeader
+		return noLeader("remove a member")
 	}
 	fmt.Fprintf(out, "%s is a member of the cluster %q.\n%s", victim, clusterName, seen.consequences(victim))
 	if err := confirm("Remove " + victim.name() + "?"); err != nil {

@@ -23,17 +23,20 @@ const (
 	maxHints = 5
 )
 
-var errNoLeader = errors.New("no leader is known, and only a leader can remove a member: most of the voters must run and reach each other")
+func noLeader(act string) error {
+	return fmt.Errorf("no leader is known, and only a leader can %s: most of the voters must run and reach each other", act)
+}
 
 // peerClient asks the nodes of a cluster as another node does.
 type peerClient struct {
-	first  []string // addresses to begin with
-	status func(ctx context.Context, address string) (cluster.Status, error)
-	leave  func(ctx context.Context, address, id string) error
-	close  func() error
+	first    []string // addresses to begin with
+	status   func(ctx context.Context, address string) (cluster.Status, error)
+	leave    func(ctx context.Context, address, id string) error
+	transfer func(ctx context.Context, address, id string) (leader string, err error)
+	close    func() error
 }
 
-// statusWith and leaveWith give the methods of [cluster.Client] plain text for the
+// statusWith, leaveWith and transferWith give the methods of [cluster.Client] plain text for the
 // consensus library's types, which this package does not know.
 func statusWith[A ~string](ask func(context.Context, A) (cluster.Status, error)) func(context.Context, string) (cluster.Status, error) {
 	return func(ctx context.Context, address string) (cluster.Status, error) { return ask(ctx, A(address)) }
@@ -41,6 +44,13 @@ func statusWith[A ~string](ask func(context.Context, A) (cluster.Status, error))
 
 func leaveWith[A, ID ~string](ask func(context.Context, A, ID) error) func(context.Context, string, string) error {
 	return func(ctx context.Context, address, id string) error { return ask(ctx, A(address), ID(id)) }
+}
+
+func transferWith[A, ID ~string](ask func(context.Context, A, ID) (ID, error)) func(context.Context, string, string) (string, error) {
+	return func(ctx context.Context, address, id string) (string, error) {
+		leader, err := ask(ctx, A(address), ID(id))
+		return string(leader), err
+	}
 }
 
 // peerView is one node as list-peers shows it.
@@ -244,24 +254,29 @@ func (v *clusterView) consequences(victim peerView) string {
 	return b.String()
 }
 
-// leaveThrough asks the leader to remove a member, and whoever is named as the
-// leader instead.
+// throughLeader asks the leader, and whoever is named as the leader instead.
+func throughLeader(address, act string, ask func(address string) error) (err error) {
+	for range maxHints {
+		err = ask(address)
+		hint, elsewhere := errors.AsType[*cluster.NotLeaderError](err)
+		if !elsewhere {
+			return err
+		}
+		if hint.Leader == "" {
+			return fmt.Errorf("%w: %w", noLeader(act), cluster.ErrNotProposed)
+		}
+		address = string(hint.Leader)
+	}
+	return err
+}
+
+// leaveThrough asks the leader to remove a member.
 func (c *peerClient) leaveThrough(ctx context.Context, address, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, removePatience)
 	defer cancel()
-	var err error
-	for range maxHints {
-		if err = c.leave(ctx, address, id); err == nil {
-			return nil
-		}
-		hint, ok := errors.AsType[*cluster.NotLeaderError](err)
-		if !ok {
-			break
-		}
-		if hint.Leader == "" {
-			return errNoLeader
-		}
-		address = string(hint.Leader)
+	err := throughLeader(address, "remove a member", func(address string) error { return c.leave(ctx, address, id) })
+	if err == nil {
+		return nil
 	}
 	if errors.Is(err, cluster.ErrNotProposed) {
 		return fmt.Errorf("not removed: %w", err)

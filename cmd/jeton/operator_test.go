@@ -21,8 +21,11 @@ type fakeNodes struct {
 	leave    map[string]error // by address; absent: done
 	onLeave  func(id string)
 
+	transfer   map[string]error // by address; absent: done
+	onTransfer func(id string)
+
 	mu   sync.Mutex
-	left []string // address and id of every request
+	left []string // address and id of every request to remove or to hand over
 }
 
 func (f *fakeNodes) client(first ...string) *peerClient {
@@ -45,6 +48,18 @@ func (f *fakeNodes) client(first ...string) *peerClient {
 				f.onLeave(id)
 			}
 			return f.leave[address]
+		},
+		transfer: func(_ context.Context, address, id string) (string, error) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.left = append(f.left, address+" "+id)
+			if f.onTransfer != nil {
+				f.onTransfer(id)
+			}
+			if id == "" {
+				id = "2"
+			}
+			return id, f.transfer[address]
 		},
 		close: func() error { return nil },
 	}

@@ -80,20 +80,20 @@ func (h *History) judge(number int, part []Operation) {
 	h.tally.Checked++
 	for i, problem := range problems {
 		if i == len(problems)-1 {
-			problem += "\n" + describe(part, h.moment(part[0].call))
+			problem += "\n" + h.report(part)
 		}
 		h.problemLocked("%s", problem)
 	}
 }
 
-// moment writes times for people: since the family began.
-func (h *History) moment(began int64) func(int64) string {
-	return func(at int64) string {
-		if h.config.Now == nil {
-			return strconv.FormatInt(at, 10)
-		}
-		return time.Duration(at - began).Round(time.Microsecond).String()
+// report lists the operations of a family, with times for people: since it began.
+func (h *History) report(part []Operation) string {
+	if h.config.Now == nil {
+		return describe(part, func(at int64) string { return strconv.FormatInt(at, 10) })
 	}
+	began := part[0].call
+	text := describe(part, func(at int64) string { return time.Duration(at - began).Round(time.Microsecond).String() })
+	return fmt.Sprintf("  (times since %s after the start)\n%s", time.Duration(began).Round(time.Millisecond), text)
 }
 
 // windows tells what a second presentation of a refresh token may come to, given when

@@ -160,8 +160,11 @@ func texts[S ~string](x *codec, v *[]S) {
 }
 
 // document codes bytes of at most MaxDocumentBytes. Empty is read as nil.
-func (x *codec) document(v *[]byte) {
-	n := x.length(len(*v), MaxDocumentBytes)
+func (x *codec) document(v *[]byte) { x.blob(v, MaxDocumentBytes) }
+
+// blob codes bytes of at most limit. Empty is read as nil.
+func (x *codec) blob(v *[]byte, limit uint64) {
+	n := x.length(len(*v), limit)
 	switch {
 	case !x.reading:
 		x.buf = append(x.buf, *v...)

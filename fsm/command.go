@@ -20,6 +20,8 @@ const (
 	KindDeleteRole     Kind = 10
 	KindCollectExpired Kind = 11
 	KindLease          Kind = 12
+	KindRestoreChunk   Kind = 13
+	KindRestore        Kind = 14
 )
 
 // commandFormat follows the kind in every encoded command. A new field is a new
@@ -123,6 +125,10 @@ func newCommand(kind Kind) Command {
 		return CollectExpired{}
 	case KindLease:
 		return Lease{}
+	case KindRestoreChunk:
+		return RestoreChunk{}
+	case KindRestore:
+		return Restore{}
 	}
 	return nil
 }
@@ -154,6 +160,10 @@ func (k Kind) String() string {
 		return "collect_expired"
 	case KindLease:
 		return "lease"
+	case KindRestoreChunk:
+		return "restore_chunk"
+	case KindRestore:
+		return "restore"
 	}
 	return "kind " + strconv.Itoa(int(k))
 }

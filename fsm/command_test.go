@@ -89,6 +89,8 @@ func goldens() map[string]Command {
 		"delete_role":     DeleteRole{h, "own"},
 		"collect_expired": CollectExpired{h, 1000},
 		"lease":           Lease{h, "server-1", 7, 9, 1000},
+		"restore_chunk":   RestoreChunk{h, fill[[16]byte](0x50), 301, []byte("part of a snapshot")},
+		"restore":         Restore{h, fill[[16]byte](0x50), fill[[32]byte](0x70), fill[[16]byte](0x60), 302, true},
 	}
 }
 
@@ -238,6 +240,12 @@ func TestDecodeCommandIsStrict(t *testing.T) {
 		"lease of nobody":        AppendCommand(nil, Lease{h, "", 1, 1, 1000}),
 		"lease of no time":       AppendCommand(nil, Lease{h, "a", 1, 1, 0}),
 		"lease too long":         AppendCommand(nil, Lease{h, "a", 1, 1, MaxLease + 1}),
+		"chunk of no restore":    AppendCommand(nil, RestoreChunk{Header: h, Data: []byte{1}}),
+		"empty chunk":            AppendCommand(nil, RestoreChunk{Header: h, Restore: [16]byte{1}}),
+		"chunk too large":        AppendCommand(nil, RestoreChunk{Header: Header{Operation: h.Operation}, Restore: [16]byte{1}, Data: make([]byte, MaxChunkBytes+1)}),
+		"restore of nothing":     AppendCommand(nil, Restore{Header: h, From: [16]byte{1}}),
+		"restore of no cluster":  AppendCommand(nil, Restore{Header: h, Restore: [16]byte{1}}),
+		"epoch too large":        AppendCommand(nil, Restore{Header: h, Restore: [16]byte{1}, From: [16]byte{1}, Epoch: 1<<63 + 1}),
 	}
 	for name, b := range cases {
 		t.Run(name, func(t *testing.T) {

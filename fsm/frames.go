@@ -36,6 +36,7 @@ const (
 	sectionOperations section = 9
 	sectionAnswers    section = 10
 	sectionLeases     section = 11
+	sectionStaged     section = 12
 	sectionEnd        section = 255
 )
 

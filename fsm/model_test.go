@@ -19,6 +19,15 @@ type model struct {
 	operations   []modelOperation
 	leases       map[string]ReadLease
 	index        uint64 // of the entry that is applied
+	epoch        uint64
+	staged       modelStaged
+	saved        map[[32]byte]*model // what can be restored, by the digest of its bytes
+}
+
+type modelStaged struct {
+	id   [16]byte
+	at   UnixMilli
+	data [][]byte
 }
 
 type modelPair struct {
@@ -45,12 +54,16 @@ func newModel() *model {
 		roles:        map[RoleName]Role{},
 		pairs:        map[Digest]*modelPair{},
 		leases:       map[string]ReadLease{},
+		saved:        map[[32]byte]*model{},
 	}
 }
 
 func (m *model) apply(e Entry) []Outcome {
 	m.now = max(m.now, e.At)
 	m.forget(forgetPerCommand * len(e.Commands))
+	if m.staged.at+RestorePatience < m.now {
+		m.staged = modelStaged{}
+	}
 	var outcomes []Outcome
 	for _, c := range e.Commands {
 		outcomes = append(outcomes, m.applyCommand(c))
@@ -123,6 +136,10 @@ func (m *model) rule(c Command) Outcome {
 	case Lease:
 		m.leases[c.Holder] = ReadLease{Holder: c.Holder, Boot: c.Boot, Number: c.Number, Span: c.Span, Index: m.index}
 		return Outcome{}
+	case RestoreChunk:
+		return m.stage(c)
+	case Restore:
+		return m.restore(c)
 	case PutRole:
 		_, existed := m.roles[c.Role.Name]
 		m.roles[c.Role.Name] = c.Role

@@ -42,6 +42,7 @@ func (o *operation) time() UnixMilli { return moment(o[16:22]) }
 func (o *operation) answered() bool  { return o[23]&(bitSalted|bitCounted) != 0 }
 func (a *answer) number() uint64     { return binary.LittleEndian.Uint64(a[:8]) }
 func (a *answer) pair() ref          { return ref(binary.LittleEndian.Uint32(a[8:12])) }
+func (a *answer) setPair(r ref)      { binary.LittleEndian.PutUint32(a[8:], uint32(r)) }
 func (a *answer) salt() Salt         { return Salt(a[12:28]) }
 
 // number returns the full number of an operation from its low half, which is all

@@ -21,6 +21,11 @@ const (
 	AlreadySet        Reason = 10 // SetPassword with OnlyIfUnset; Initialize on an initialized cluster
 	Expired           Reason = 11 // kept for operations known to be older than OperationMemory; no rule answers it now
 	NotOwned          Reason = 12 // Invalidate: a token is not OwnedBy that user
+	RestoreLost       Reason = 13 // RestoreChunk, Restore: what was brought before was abandoned, or dropped for another restore
+	RestoreUnreadable Reason = 14 // RestoreChunk, Restore: what was brought is too much, damaged, or of a newer release
+	RestoreForeign    Reason = 15 // Restore: the file is another cluster's, or of another cluster key
+	RestoreOutdated   Reason = 16 // Restore: a recovery came before, since which nobody knows what became of the file's sessions
+	RestoreAhead      Reason = 17 // Restore: the file's time, which its sessions need, is ahead of the cluster's
 )
 
 // Outcome is the state machine's answer to one command. Repeating the command
@@ -118,6 +123,16 @@ func (r Reason) String() string {
 		return "operation forgotten"
 	case NotOwned:
 		return "not the user's own token"
+	case RestoreLost:
+		return "restore abandoned or replaced"
+	case RestoreUnreadable:
+		return "what is to be restored cannot be read"
+	case RestoreForeign:
+		return "another cluster's state"
+	case RestoreOutdated:
+		return "another recovery came before"
+	case RestoreAhead:
+		return "the time of what is to be restored is ahead"
 	}
 	return "reason " + strconv.Itoa(int(r))
 }

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"slices"
 	"testing"
 
@@ -20,11 +21,20 @@ type logs struct {
 
 	tokens int       // digests drawn
 	pairs  []newborn // asked for, not necessarily got
+
+	epoch   func() uint64
+	backups []logsBackup // what can be restored
+	coming  []Command    // the rest of a restore that has begun
 }
 
 type newborn struct {
 	access, refresh Digest
 	client          Client
+}
+
+type logsBackup struct {
+	bytes    []byte
+	sessions bool
 }
 
 // often is true in nine cases of ten.
@@ -107,8 +117,19 @@ func (l *logs) header() Header {
 }
 
 func (l *logs) command() Command {
+	if l.ops == 0 && l.often("initialized first") {
+		c := Initialize{Header: l.header(), ClusterID: [16]byte{1}, KeyCheck: [32]byte{2}}
+		c.Guard = Guard{}
+		return c
+	}
 	if len(l.past) > 0 && rapid.IntRange(0, 4).Draw(l.t, "repeat") == 0 {
 		return pick(l, "past", l.past)
+	}
+	if len(l.coming) > 0 && l.often("restore goes on") {
+		c := l.coming[0]
+		l.coming = l.coming[1:]
+		l.past = append(l.past, c)
+		return c
 	}
 	c := l.fresh()
 	l.past = append(l.past, c)
@@ -117,7 +138,9 @@ func (l *logs) command() Command {
 
 func (l *logs) fresh() Command {
 	h := l.header()
-	switch n := rapid.IntRange(0, 19).Draw(l.t, "kind"); {
+	switch n := rapid.IntRange(0, 20).Draw(l.t, "kind"); {
+	case n == 20:
+		return l.restoration(h)
 	case n < 5:
 		c := Issue{
 			Header: h, Access: l.digest('a'), Identity: l.identity(), Client: l.client(),
@@ -157,6 +180,50 @@ func (l *logs) fresh() Command {
 		return CollectExpired{Header: h, Limit: rapid.Uint32Range(1, 5).Draw(l.t, "limit")}
 	}
 	return l.freshUser(h)
+}
+
+// restoration begins a restore, of something or other, and returns its first command.
+func (l *logs) restoration(h Header) Command {
+	b, keep := []byte("no snapshot"), false
+	if len(l.backups) > 0 && l.often("a backup") {
+		from := pick(l, "backup", l.backups)
+		b, keep = from.bytes, from.sessions == l.often("sessions as saved")
+	}
+	epoch := uint64(1)
+	if l.epoch != nil {
+		epoch += l.epoch()
+	}
+	if !l.often("the next epoch") {
+		epoch = rapid.Uint64Range(0, 3).Draw(l.t, "epoch")
+	}
+	chunks := chunked(b, byte(l.ops), byte(epoch), keep, len(b)/rapid.IntRange(1, 3).Draw(l.t, "chunks")+1)
+	first := chunks[0].(RestoreChunk)
+	first.Header = h
+	l.coming = nil
+	for _, c := range chunks[1:] {
+		switch c := c.(type) {
+		case RestoreChunk:
+			c.Header = l.header()
+			if l.often("every chunk") {
+				l.coming = append(l.coming, c)
+			}
+		case Restore:
+			c.Header = l.header()
+			if !l.often("the own cluster") {
+				c.From = [16]byte{2}
+			}
+			l.coming = append(l.coming, c)
+		}
+	}
+	return first
+}
+
+// backup keeps what the replica holds, for the model too.
+func (l *logs) backup(f *FSM, m *model) {
+	keep := rapid.Bool().Draw(l.t, "with sessions")
+	b := backup(l.t, f, keep)
+	l.backups = append(l.backups, logsBackup{b, keep})
+	m.saved[sha256.Sum256(b)] = m.copied(keep)
 }
 
 // invalidation is one of each way to end tokens.
@@ -246,6 +313,7 @@ func TestLogAgainstModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		l := &logs{t: rt, at: 1_700_000_000_000}
 		m, a, b := newModel(), New(nil), New(nil)
+		l.epoch = func() uint64 { return m.epoch }
 		for index := range uint64(rapid.IntRange(1, 60).Draw(rt, "entries")) {
 			e, raw := l.entry()
 			m.index = index + 1
@@ -261,6 +329,9 @@ func TestLogAgainstModel(t *testing.T) {
 				if err := b.Restore(source(persisted(rt, a))); err != nil {
 					rt.Fatalf("restore: %v", err)
 				}
+			}
+			if rapid.IntRange(0, 4).Draw(rt, "backup") == 0 {
+				l.backup(a, m)
 			}
 			compareToModel(rt, m, b)
 		}
@@ -335,6 +406,9 @@ func compareToModel(t *rapid.T, m *model, f *FSM) {
 	}
 	if d := cmp.Diff(m.leases, leases); d != "" {
 		t.Fatalf("leases (-want +got):\n%s", d)
+	}
+	if got := f.Summary().Epoch; got != m.epoch {
+		t.Fatalf("epoch %d, want %d", got, m.epoch)
 	}
 	id, key, _ := f.Cluster()
 	if id != m.cluster.ClusterID || key != m.cluster.KeyCheck || f.RolesVersion() != m.rolesVersion || f.Now() != m.now {

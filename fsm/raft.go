@@ -13,7 +13,8 @@ import (
 )
 
 // FSM adapts a [State] to raft and lets the rest of the node look at it. All
-// methods may be called concurrently. What they return is shared and immutable.
+// methods may be called concurrently, Apply and Restore by one goroutine, as raft
+// does. What they return is shared and immutable.
 type FSM struct {
 	notify  func(index uint64)
 	applied atomic.Uint64
@@ -44,11 +45,11 @@ func (f *FSM) Apply(entry *raft.Log) any {
 	if err != nil {
 		panic(fmt.Sprintf("fsm: log entry %d: %v", entry.Index, err))
 	}
-	f.mu.Lock()
-	if entry.Index <= f.state.applied {
-		f.mu.Unlock()
+	if entry.Index <= f.state.applied { // raft calls Apply and Restore one at a time, and nobody else changes the state
 		return nil
 	}
+	f.state.prepare(e)
+	f.mu.Lock()
 	outcomes := f.state.apply(entry.Index, e)
 	f.mu.Unlock()
 	f.applied.Store(entry.Index)

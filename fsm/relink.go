@@ -4,6 +4,7 @@ package fsm
 // on x what no state could have written.
 func (s *State) relink(x *codec) {
 	x.require(s.rolesVersion != 0, "no version of the roles")
+	x.require(s.level != 0, "no command-set level")
 	s.users.relink(x)
 	s.roles.relink(x)
 	s.users.table.all(func(_ ref, u **User) bool {
@@ -11,6 +12,7 @@ func (s *State) relink(x *codec) {
 		return x.err == nil
 	})
 	s.leases.relink(x, s.applied)
+	s.staged.relink(x, s.now)
 	for _, step := range []func(*codec){
 		s.pairs.holders.relinkOwners, s.pairs.holders.relinkHeld,
 		s.pairs.relinkRecords, s.pairs.holders.checkUse, s.pairs.checkDue,

@@ -77,6 +77,10 @@ func (s *State) readItem(x *codec, section section, sum *summary) {
 		var v ReadLease
 		v.code(x)
 		s.leases = append(s.leases, v)
+	case sectionStaged:
+		var chunk []byte
+		x.chunk(&chunk)
+		s.staged.add(chunk)
 	case sectionEnd:
 		fallthrough // not an item
 	default:
@@ -107,11 +111,4 @@ func (p *pairs) readRun(x *codec) {
 		record := pair(b)
 		x.require(record.used() && p.records.place(first+i, record), "pair without digest or in a used slot")
 	}
-}
-
-// restoreSummary takes over what is in no table.
-func (s *State) restoreSummary(sum *summary) {
-	s.now, s.applied = sum.now, sum.applied
-	s.clusterID, s.keyCheck = sum.clusterID, sum.keyCheck
-	s.generation, s.rolesVersion = sum.generation, sum.rolesVersion
 }

@@ -33,9 +33,9 @@ func (r *Revocation) befalls(p Principal) bool {
 // Refresh does only if it finds a reuse, which its outcome tells.
 func (k Kind) Revokes() bool {
 	switch k {
-	case KindInitialize, KindIssue, KindRefresh, KindCollectExpired, KindLease:
+	case KindInitialize, KindIssue, KindRefresh, KindCollectExpired, KindLease, KindRestoreChunk:
 		return false
-	case KindInvalidate, KindPutUser, KindDeleteUser, KindSetPassword, KindSetEnabled, KindPutRole, KindDeleteRole:
+	case KindInvalidate, KindPutUser, KindDeleteUser, KindSetPassword, KindSetEnabled, KindPutRole, KindDeleteRole, KindRestore:
 		return true
 	}
 	return true
@@ -86,7 +86,7 @@ func revocationsOf(c Command, visit func(Revocation)) {
 		visit(Revocation{Realm: c.Realm, Username: c.Username})
 	case SetEnabled:
 		visit(Revocation{Realm: c.Realm, Username: c.Username})
-	default: // roles
+	default: // roles, and a restore
 		visit(Revocation{Any: true})
 	}
 }

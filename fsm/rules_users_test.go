@@ -217,6 +217,7 @@ func TestRepeatedOperation(t *testing.T) {
 		"delete role":     {DeleteRole{named, "own"}, Outcome{Existed: true}},
 		"collect expired": {CollectExpired{named, 1}, Outcome{Collected: 1}},
 		"lease":           {Lease{named, "a", 1, 1, 1000}, Outcome{}},
+		"restore chunk":   {RestoreChunk{named, [16]byte{1}, 0, []byte("a")}, Outcome{}},
 		"refusal":         {DeleteUser{guarded, "ada"}, refused(StaleDecision)},
 	}
 	for name, c := range cases {

@@ -21,32 +21,7 @@ type view struct {
 	done    fifo[operation]
 	answers fifo[answer]
 	leases  leases
-}
-
-// summary is the first thing in a snapshot: what is not in a table, and how much
-// there is of all that follows.
-type summary struct {
-	now          UnixMilli
-	applied      uint64
-	clusterID    [16]byte
-	keyCheck     [32]byte
-	generation   Generation
-	rolesVersion uint64
-	operation    uint64                    // number of the first operation
-	counts       [sectionLeases + 1]uint64 // items by section; pairs, not pages
-}
-
-func (v *summary) code(x *codec) {
-	x.millis((*int64)(&v.now), uint64(MaxMoment))
-	x.uint(&v.applied, 1<<64-1)
-	x.raw(v.clusterID[:])
-	x.raw(v.keyCheck[:])
-	x.uint((*uint64)(&v.generation), 1<<64-1)
-	x.uint(&v.rolesVersion, 1<<64-1)
-	x.uint(&v.operation, 1<<63)
-	for i := range v.counts {
-		x.uint(&v.counts[i], maxPages*pageSlots)
-	}
+	staged  [][]byte
 }
 
 // snapshot costs a copy of the addresses of all pages.
@@ -65,6 +40,7 @@ func (s *State) snapshot() *view {
 		done:    s.operations.done.snapshot(),
 		answers: s.operations.answers.snapshot(),
 		leases:  s.leases,
+		staged:  s.staged.chunks,
 	}
 }
 
@@ -82,31 +58,6 @@ func (s *State) release() {
 	s.pairs.records.unshare()
 	s.users.table.unshare()
 	s.roles.table.unshare()
-}
-
-func (s *State) summary() summary {
-	h := s.pairs.holders
-	return summary{
-		now:          s.now,
-		applied:      s.applied,
-		clusterID:    s.clusterID,
-		keyCheck:     s.keyCheck,
-		generation:   s.generation,
-		rolesVersion: s.rolesVersion,
-		operation:    s.operations.done.start,
-		counts: [...]uint64{
-			sectionRealms:     uint64(h.realms.used),        //nolint:gosec // a count
-			sectionOwners:     uint64(h.owners.used),        //nolint:gosec // a count
-			sectionHolders:    uint64(h.held.used),          //nolint:gosec // a count
-			sectionPairs:      uint64(s.pairs.records.used), //nolint:gosec // a count
-			sectionDue:        uint64(len(s.pairs.due)),
-			sectionUsers:      uint64(s.users.table.used), //nolint:gosec // a count
-			sectionRoles:      uint64(s.roles.table.used), //nolint:gosec // a count
-			sectionOperations: s.operations.done.end - s.operations.done.start,
-			sectionAnswers:    s.operations.answers.end - s.operations.answers.start,
-			sectionLeases:     uint64(len(s.leases)),
-		},
-	}
 }
 
 // maxItem bounds an item: a user or identity comes from one command.
@@ -138,6 +89,9 @@ func (v *view) write(to io.Writer) error {
 	}
 	for i := range v.leases {
 		w.item(sectionLeases, v.leases[i].code)
+	}
+	for i := range v.staged {
+		w.item(sectionStaged, func(x *codec) { x.chunk(&v.staged[i]) })
 	}
 	return w.end()
 }

@@ -39,7 +39,10 @@ func richState(t *testing.T) *State {
 		step{0, Invalidate{Access: Digest{21, 'a'}}, counts(1, 0)},
 		step{0, pairOf(4), Outcome{}},
 		step{0, Invalidate{Refresh: Digest{4, 'r'}}, counts(1, 0)},
+		step{0, RestoreChunk{Restore: [16]byte{9}, Data: []byte("half a")}, Outcome{}},
+		step{0, RestoreChunk{Restore: [16]byte{9}, Sequence: 1, Data: []byte(" snapshot")}, Outcome{}},
 	)
+	s.state.epoch, s.state.level = 4, 3
 	return s.state
 }
 
@@ -218,7 +221,7 @@ func TestRestoreRefusesItems(t *testing.T) {
 	if _, err := restore(bytes.NewReader(items(func(map[section][][]byte) {}))); err != nil {
 		t.Fatalf("unchanged: %v", err)
 	}
-	for s := sectionSummary; s <= sectionAnswers; s++ {
+	for s := sectionSummary; s <= sectionStaged; s++ {
 		for what, change := range map[string]func(map[section][][]byte){
 			"missing":   func(all map[section][][]byte) { delete(all, s) },
 			"twice":     func(all map[section][][]byte) { all[s] = append(all[s], all[s][0]) },
@@ -312,6 +315,12 @@ func TestRestoreRefusesLinks(t *testing.T) {
 		"user of the file realm":     func(s *State) { s.users.put(&User{Realm: "default_file", Username: "x", Generation: 1}) },
 		"role twice":                 func(s *State) { s.roles.table.add(&Role{Name: "own"}) },
 		"no version of the roles":    func(s *State) { s.rolesVersion = 0 },
+		"no command-set level":       func(s *State) { s.level = 0 },
+		"chunks of no restore":       func(s *State) { s.staged.id = [16]byte{} },
+		"restore of no chunks":       func(s *State) { s.staged.chunks = nil },
+		"empty chunk":                func(s *State) { s.staged.chunks[0] = nil },
+		"restore from tomorrow":      func(s *State) { s.staged.at = s.now + 1 },
+		"time of no restore":         func(s *State) { s.staged = staged{at: 1} },
 		"operation twice":            last(2, func(op *operation) { op[2]-- }),
 		"operation of no id":         last(2, func(op *operation) { clear(op[:16]) }),
 		"operation before its time":  last(2, func(op *operation) { putMoment(op[16:], 1) }),

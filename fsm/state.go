@@ -12,18 +12,23 @@ type State struct {
 	keyCheck     [32]byte
 	generation   Generation // of the user's record that changed last
 	rolesVersion uint64     // never zero, which a Guard takes for "not asked"
+	epoch        uint64     // of the last recovery; see [Restore]
+	level        uint64     // of the command set; never zero
 	pairs        *pairs
 	users        users
 	roles        roles
 	operations   *operations
 	leases       leases
-	snapshots    int // taken and not yet released
+	staged       staged       // an unfinished restore
+	prepared     *replacement // of the entry that is about to be applied; not part of the state
+	snapshots    int          // taken and not yet released
 }
 
 func newState() *State {
 	seed := maphash.MakeSeed()
 	return &State{
 		rolesVersion: 1,
+		level:        1,
 		pairs:        newPairs(seed),
 		users:        newUsers(seed),
 		roles:        newRoles(seed),
@@ -42,6 +47,7 @@ func (s *State) apply(index uint64, e Entry) []Outcome {
 	s.now = max(s.now, e.At)
 	s.applied = index
 	s.operations.trim(s.now, forgetPerCommand*len(e.Commands))
+	s.staged.abandon(s.now)
 	outcomes := make([]Outcome, len(e.Commands))
 	for i, c := range e.Commands {
 		outcomes[i] = s.applyCommand(c)
@@ -93,7 +99,7 @@ func (s *State) putUser(u User) {
 func (s *State) size() (pairs, snapshotBytes int) {
 	pairs = s.pairs.records.used
 	bytes := pairs*pairSize + s.pairs.holders.bytes +
-		s.operations.done.len()*len(operation{}) + s.operations.answers.len()*len(answer{})
+		s.operations.done.len()*len(operation{}) + s.operations.answers.len()*len(answer{}) + s.staged.bytes
 	const recordBytes = 512 // a guess at a user or role
 	return pairs, bytes + recordBytes*(s.users.table.used+s.roles.table.used)
 }

@@ -254,6 +254,8 @@ func replyForReason(reason fsm.Reason) (reply, bool) {
 	case fsm.Done, fsm.DigestTaken, fsm.UnknownUser, fsm.PasswordRequired, fsm.AlreadySet,
 		fsm.NotOwned:
 		return reply{}, false // the use cases translate these
+	case fsm.RestoreLost, fsm.RestoreUnreadable, fsm.RestoreForeign, fsm.RestoreOutdated, fsm.RestoreAhead:
+		return reply{}, false // an operator's command gets these, no client
 	}
 	return reply{}, false
 }

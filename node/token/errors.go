@@ -76,7 +76,8 @@ func (s *Service) propose(ctx context.Context, c fsm.Command) (fsm.Outcome, erro
 		// Whether an earlier proposal of this operation took effect is forgotten.
 		return fsm.Outcome{}, fmt.Errorf("propose: outcome forgotten: %w", ErrUnavailable)
 	case fsm.DigestTaken, fsm.UnknownToken, fsm.RefreshExpired, fsm.TokenInvalidated, fsm.NotCreatingClient,
-		fsm.Reused, fsm.UnknownUser, fsm.PasswordRequired, fsm.AlreadySet, fsm.NotOwned:
+		fsm.Reused, fsm.UnknownUser, fsm.PasswordRequired, fsm.AlreadySet, fsm.NotOwned,
+		fsm.RestoreLost, fsm.RestoreUnreadable, fsm.RestoreForeign, fsm.RestoreOutdated, fsm.RestoreAhead:
 	}
 	return outcome, &fsm.RefusalError{Reason: outcome.Reason}
 }

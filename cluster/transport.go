@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -39,6 +40,10 @@ type TransportConfig struct {
 	// it, and may change it. Nil: nobody looks.
 	Incoming func(*raft.AppendEntriesRequest)
 
+	// Outgrown tells whether raft must not get a snapshot, since this node's log begins
+	// only after what follows it; see [Transport]. Nil: raft gets all.
+	Outgrown func(*raft.InstallSnapshotRequest) bool
+
 	// Appended is called, concurrently, when a member has answered that it appended
 	// the log of a term's leader, this node, up to and including index. It must not
 	// block. Nil: nobody asks.
@@ -60,10 +65,15 @@ type TransportConfig struct {
 // #695). Without a handler heartbeats go through the main loop like any other
 // request. The price is that a slow fsync delays heartbeat answers, so keep
 // HeartbeatTimeout at one second or more.
+//
+// A leader sends a snapshot again when the answer was lost, and it may arrive late. Raft goes
+// back to it, and panics if the log does not reach back as far. Such a one is answered as
+// installed: this node has what is in it.
 type Transport struct {
 	*raft.NetworkTransport
 	addressOf func(raft.ServerID) raft.ServerAddress
 	incoming  func(*raft.AppendEntriesRequest)
+	outgrown  func(*raft.InstallSnapshotRequest) bool
 	appended  func(id raft.ServerID, term, index uint64)
 	inbox     chan raft.RPC // what raft consumes: the network's, and what LearnCommit adds
 	closed    chan struct{}
@@ -93,12 +103,16 @@ func NewTransport(cfg TransportConfig) (*Transport, error) {
 	if cfg.Incoming == nil {
 		cfg.Incoming = func(*raft.AppendEntriesRequest) {}
 	}
+	if cfg.Outgrown == nil {
+		cfg.Outgrown = func(*raft.InstallSnapshotRequest) bool { return false }
+	}
 	if cfg.Appended == nil {
 		cfg.Appended = func(raft.ServerID, uint64, uint64) {}
 	}
 	t := &Transport{
 		addressOf:        cfg.AddressOf,
 		incoming:         cfg.Incoming,
+		outgrown:         cfg.Outgrown,
 		appended:         cfg.Appended,
 		NetworkTransport: raft.NewNetworkTransportWithConfig(config),
 		inbox:            make(chan raft.RPC, inboxSize),
@@ -113,8 +127,14 @@ func (t *Transport) forward() {
 	for {
 		select {
 		case rpc := <-t.NetworkTransport.Consumer():
-			if request, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
+			switch request := rpc.Command.(type) {
+			case *raft.AppendEntriesRequest:
 				t.incoming(request)
+			case *raft.InstallSnapshotRequest:
+				if t.outgrown(request) {
+					go answerOutgrown(rpc, request) // ends with the connection at the latest
+					continue
+				}
 			}
 			select {
 			case t.inbox <- rpc:
@@ -125,6 +145,15 @@ func (t *Transport) forward() {
 			return
 		}
 	}
+}
+
+// answerOutgrown reads a snapshot of which nothing is news to its end, as raft does, for
+// the next request comes after it.
+func answerOutgrown(rpc raft.RPC, request *raft.InstallSnapshotRequest) {
+	_, err := io.Copy(io.Discard, rpc.Reader)
+	rpc.Respond(&raft.InstallSnapshotResponse{
+		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}, Term: request.Term, Success: err == nil,
+	}, err)
 }
 
 // Consumer implements raft.Transport.

@@ -58,6 +58,14 @@ func (j *joint) mend(request *raft.AppendEntriesRequest) {
 	request.PrevLogEntry, request.PrevLogTerm, request.Entries = 0, 0, request.Entries[kept:]
 }
 
+// outgrown tells whether the log, joined to a newer snapshot, does not hold what follows
+// the one that a leader sends: raft could not go on from there.
+func (j *joint) outgrown(request *raft.InstallSnapshotRequest) bool {
+	end := j.newest.Load()
+	first, err := j.logs.FirstIndex()
+	return err == nil && end != nil && request.LastLogIndex < end.index && (first == 0 || first > request.LastLogIndex+1)
+}
+
 // joinStores returns the stores as raft should see them.
 func joinStores(logs raft.LogStore, snapshots raft.SnapshotStore) (*joint, raft.LogStore, raft.SnapshotStore, error) {
 	metas, err := snapshots.List() // newest first
@@ -66,22 +74,40 @@ func joinStores(logs raft.LogStore, snapshots raft.SnapshotStore) (*joint, raft.
 	}
 	j := &joint{logs: logs}
 	if len(metas) > 0 {
-		j.note(position{metas[0].Index, metas[0].Term})
+		if err := j.note(position{metas[0].Index, metas[0].Term}); err != nil {
+			return nil, nil, nil, err
+		}
 	}
 	return j, jointLogs{logs, j}, jointSnapshots{snapshots, j}, nil
 }
 
-// note takes note of a complete snapshot. It may be called concurrently.
-func (j *joint) note(end position) {
+// note takes note of a complete snapshot, and drops a log that ends before it does. It
+// may be called concurrently.
+func (j *joint) note(end position) error {
 	for {
 		known := j.newest.Load()
 		if known != nil && known.index >= end.index {
-			return
+			return nil
 		}
 		if j.newest.CompareAndSwap(known, &end) {
-			return
+			break
 		}
 	}
+	first, err := j.logs.FirstIndex()
+	if err != nil {
+		return fmt.Errorf("find the beginning of the log: %w", err)
+	}
+	last, err := j.logs.LastIndex()
+	if err != nil {
+		return fmt.Errorf("find the end of the log: %w", err)
+	}
+	if first == 0 || last >= end.index {
+		return nil
+	}
+	if err := j.logs.DeleteRange(first, last); err != nil {
+		return fmt.Errorf("drop the log before a snapshot: %w", err)
+	}
+	return nil
 }
 
 // jointLogs is a log store with the entry at the joint.
@@ -133,10 +159,10 @@ func (s *jointSink) Close() error {
 	if err := s.SnapshotSink.Close(); err != nil {
 		return err //nolint:wrapcheck // raft sees the store's own error
 	}
-	if !s.canceled {
-		s.joint.note(s.end)
+	if s.canceled {
+		return nil
 	}
-	return nil
+	return s.joint.note(s.end)
 }
 
 // Cancel implements raft.SnapshotSink.

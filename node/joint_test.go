@@ -56,7 +56,9 @@ func TestWhatIsBeforeTheLogIsTakenFromARequest(t *testing.T) {
 				}
 			}
 			j := &joint{logs: logs}
-			j.note(position{index: 10, term: 2})
+			if err := j.note(position{index: 10, term: 2}); err != nil {
+				t.Fatal(err)
+			}
 			got := build(c.got)
 			j.mend(got)
 			if d := cmp.Diff(build(c.want), got); d != "" {
@@ -92,4 +94,62 @@ func TestAFollowerWhoseAnswersWereLostGoesOn(t *testing.T) {
 		follower.start()
 		s.awaitReady()
 	})
+}
+
+func TestASnapshotIsOutgrownWhenTheLogBeginsLater(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		first, last uint64 // of the log; zero: it is empty
+		sent        uint64
+		want        bool
+	}{
+		{"the log begins later", 8, 14, 6, true},
+		{"the log goes on from it", 8, 14, 7, false},
+		{"the log holds its end", 8, 14, 9, false},
+		{"no log", 0, 0, 6, true},
+		{"as new as the newest", 12, 14, 10, false}, // there is a gap: it mends it
+		{"newer", 12, 14, 20, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			logs := raft.NewInmemStore()
+			if c.first > 0 {
+				if err := logs.StoreLogs(entriesAt(c.first, c.last)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			j := &joint{logs: logs}
+			if j.outgrown(&raft.InstallSnapshotRequest{LastLogIndex: c.sent}) {
+				t.Error("outgrown by a node without a snapshot")
+			}
+			if err := j.note(position{index: 10, term: 2}); err != nil {
+				t.Fatal(err)
+			}
+			if got := j.outgrown(&raft.InstallSnapshotRequest{LastLogIndex: c.sent}); got != c.want {
+				t.Errorf("%t, want %t", got, c.want)
+			}
+		})
+	}
+}
+
+// A late snapshot came after a newer one. The log still held entries from before both; raft
+// went back, then took the newer one's end for an entry of the log, and panicked at the gap.
+func TestALogThatEndsBeforeASnapshotIsDropped(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		end  uint64 // of the snapshot
+		want uint64 // last index of a log of 4 to 8
+	}{{"before", 9, 0}, {"with it", 8, 8}, {"after", 6, 8}} {
+		t.Run(c.name, func(t *testing.T) {
+			logs := raft.NewInmemStore()
+			if err := logs.StoreLogs(entriesAt(4, 8)); err != nil {
+				t.Fatal(err)
+			}
+			if err := (&joint{logs: logs}).note(position{index: c.end, term: 3}); err != nil {
+				t.Fatal(err)
+			}
+			if last, err := logs.LastIndex(); err != nil || last != c.want {
+				t.Errorf("the log ends at %d, want %d; %v", last, c.want, err)
+			}
+		})
+	}
 }

@@ -58,6 +58,7 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 		Stream:    service.StreamLayer(),
 		AddressOf: n.addresses.addressOf,
 		Incoming:  stores.joint.mend,
+		Outgrown:  stores.joint.outgrown,
 		Appended:  r.coverage.appended,
 		Logger:    n.log.Named("raft-transport"),
 	})

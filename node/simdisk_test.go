@@ -67,6 +67,9 @@ func (m mount) DeleteRange(low, high uint64) error {
 	if m.gone() {
 		return nil
 	}
+	if last, err := m.LastIndex(); err != nil || last == 0 {
+		return err // the store would get out of step, where a real one has nothing to do
+	}
 	return m.InmemStore.DeleteRange(low, high)
 }
 

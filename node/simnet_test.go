@@ -253,8 +253,14 @@ func send[T any](t *simTransport, id raft.ServerID, address raft.ServerAddress, 
 	defer cancel()
 	answer, err := call(ctx, t.from, address, func(to *incarnation) (T, error) {
 		var none T
-		if request, ok := command.(*raft.AppendEntriesRequest); ok {
+		switch request := command.(type) {
+		case *raft.AppendEntriesRequest:
 			to.joint.mend(request)
+		case *raft.InstallSnapshotRequest:
+			if to.joint.outgrown(request) {
+				installed, _ := any(&raft.InstallSnapshotResponse{Term: request.Term, Success: true}).(*T)
+				return *installed, nil
+			}
 		}
 		answers := make(chan raft.RPCResponse, 1)
 		select {

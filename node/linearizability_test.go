@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -26,7 +27,8 @@ const (
 	simClients  = 4
 	// simLease is two thirds of an election, so that some leases outlast one.
 	simLease = 300 * time.Millisecond
-	// historyBudget is how much real time random histories may take.
+	// historyBudget is how much real time random histories may take, unless their number is
+	// given.
 	historyBudget = 20 * time.Second
 )
 
@@ -34,11 +36,19 @@ const (
 // members while processes, links and disks fail, and checks what they saw. The
 // seed of a failure, in JETON_SIM_SEED, repeats the faults and requests, but not
 // the scheduling of goroutines nor raft's election timeouts: it is run many times.
+// JETON_SIM_HISTORIES is how many clusters are run, each with a seed of its own.
 func TestRandomHistoriesAreLinearizable(t *testing.T) {
 	began := time.Now()
 	seed, histories, budget := rand.Uint64N(1e9)*1000, 400, historyBudget
 	if _, again := os.LookupEnv("JETON_SIM_SEED"); again {
 		seed, histories, budget = simSeed(t, 0), 100, time.Hour
+	}
+	if text, given := os.LookupEnv("JETON_SIM_HISTORIES"); given {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatalf("JETON_SIM_HISTORIES: %v", err)
+		}
+		histories, budget = n, time.Hour
 	}
 	var done, operations atomic.Int64
 	t.Run("all", func(t *testing.T) {
@@ -66,7 +76,11 @@ func TestRandomHistoriesAreLinearizable(t *testing.T) {
 		}
 	})
 	t.Logf("%d histories, %d operations, first seed %d", done.Load(), operations.Load(), seed)
-	if done.Load() < 20 || operations.Load() < 20*done.Load() {
+	enough := int64(20)
+	if budget > historyBudget {
+		enough = int64(histories)
+	}
+	if done.Load() < enough || operations.Load() < 20*done.Load() {
 		t.Errorf("%d operations in %d histories prove nothing", operations.Load(), done.Load())
 	}
 }

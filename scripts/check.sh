@@ -8,6 +8,7 @@
 #   lint         golangci-lint, planted violations, size of packages, shell scripts
 #   lint-planted only the proof that the linter's rules bite
 #   test         every test in random order, with the race detector and without
+#   simulate     JETON_SIM_HISTORIES (3000) clusters in one process, each through random faults of its own
 #   bench-smoke  every benchmark and every cell of the README's table once, so that none rots
 #   fuzz         every fuzz target, JETON_FUZZ (20000x; also 30s, 10m) times
 #   fuzz-routes  every route, in one process and over TLS at a cluster, for JETON_FUZZ_ROUTES (20s; also 10m) each
@@ -97,6 +98,12 @@ check_test() {
   go test -shuffle=on ./cluster ./httpapi ./node/...
 }
 
+check_simulate() {
+  # The seeds and the number of operations are printed, also when all is well.
+  JETON_SIM_HISTORIES="${JETON_SIM_HISTORIES:-3000}" go test -count=1 -timeout=1h -v -run='^TestRandomHistories' ./node |
+    { grep -vE '^ *(=== |--- PASS)' || true; }
+}
+
 check_bench-smoke() {
   go test -run='^$' -bench=. -benchtime=1x -short ./...
   scripts/bench.sh --quick
@@ -125,7 +132,7 @@ check_clients() { (cd cmd/jeton && JETON_CLIENTS=all go test -count=1 -timeout=1
 
 check_proxies() { JETON_PROXIES=1 go test -count=1 -timeout=5m -run='^TestProxies$' ./cmd/jeton; }
 
-everything=(fmt tidy lint test bench-smoke fuzz fuzz-routes e2e clients proxies)
+everything=(fmt tidy lint test simulate bench-smoke fuzz fuzz-routes e2e clients proxies)
 
 run_mode() {
   local mode=$1 began=$SECONDS verdict=0
@@ -149,7 +156,7 @@ fi
 for mode in "${modes[@]}"; do
   case $mode in
     all) for each in "${everything[@]}"; do run_mode "$each"; done ;;
-    fmt | tidy | lint | lint-planted | test | bench-smoke | fuzz | fuzz-routes | e2e | clients | proxies) run_mode "$mode" ;;
+    fmt | tidy | lint | lint-planted | test | simulate | bench-smoke | fuzz | fuzz-routes | e2e | clients | proxies) run_mode "$mode" ;;
     help | -h | --help) sed -nE '2,/^set/{/^#/s/^# ?//p}' "$root/scripts/check.sh" ;;
     *) printf 'check.sh: no mode %s; try scripts/check.sh help\n' "$mode" >&2; exit 2 ;;
   esac

@@ -23,23 +23,35 @@ const (
 // endpoint is a target and the connections to it.
 type endpoint struct {
 	Target
-	client *http.Client
-	room   int64 // operations in flight, at most
-	busy   atomic.Int64
-	probes atomic.Int64
+	clients []*http.Client
+	turn    atomic.Uint64 // of clients
+	room    int64         // operations in flight, at most
+	busy    atomic.Int64
+	probes  atomic.Int64
 }
 
 func newEndpoint(t Target, c Config) *endpoint {
-	return &endpoint{
-		Target: t, room: int64(max(2, (c.Workers+len(c.Targets)-1)/len(c.Targets))),
-		client: &http.Client{Transport: &http.Transport{
+	e := &endpoint{Target: t, room: int64(max(2, (c.Workers+len(c.Targets)-1)/len(c.Targets)))}
+	for range max(1, c.Clients) {
+		e.clients = append(e.clients, &http.Client{Transport: &http.Transport{
 			TLSClientConfig:     &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS13},
 			DialContext:         (&net.Dialer{Timeout: c.Timeout}).DialContext,
 			TLSHandshakeTimeout: c.Timeout,
 			MaxIdleConnsPerHost: c.Workers + maxProbes,
 			IdleConnTimeout:     time.Minute,
 			DisableCompression:  true,
-		}},
+		}})
+	}
+	return e
+}
+
+// client is whose turn it is to ask.
+func (e *endpoint) client() *http.Client { return e.clients[e.turn.Add(1)%uint64(len(e.clients))] }
+
+// hangUp closes the connections that nobody uses.
+func (e *endpoint) hangUp() {
+	for _, client := range e.clients {
+		client.CloseIdleConnections()
 	}
 }
 
@@ -72,7 +84,7 @@ func (e *endpoint) ask(ctx context.Context, c *Config, r *request) (a answer) {
 	if err != nil {
 		return answer{err: err}
 	}
-	response, err := e.client.Do(built)
+	response, err := e.client().Do(built)
 	if err != nil {
 		return answer{err: fmt.Errorf("ask: %w", err)}
 	}

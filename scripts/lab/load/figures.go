@@ -181,6 +181,13 @@ func (l *Load) Stats() Stats {
 	return s
 }
 
+// Forget begins the figures anew, as after a time to warm up; what is judged goes on. It
+// may be called only while Run does not run.
+func (l *Load) Forget() {
+	began := l.config.Now()
+	l.figures = newCollector(began, func() time.Duration { return l.config.Now().Sub(began) })
+}
+
 // LastSecond returns the figures of the last whole second; zero in the first one.
 func (l *Load) LastSecond() Second {
 	c := l.figures

@@ -29,6 +29,9 @@ type Config struct {
 	Username, Password string
 	// Workers bounds the operations in flight; each target has its share of them.
 	Workers int
+	// Clients is how many share each target's requests, each with connections of its own,
+	// so that there are as many connections as that however quick the answers are. Zero: one.
+	Clients int
 	// Rate is how many requests are sent a second, all in all.
 	Rate float64
 	// Users is how many are in use at a time. Zero: one for each two families.
@@ -124,7 +127,7 @@ func (l *Load) SetTargets(targets []Target) {
 	}
 	l.endpoints.Store(&endpoints)
 	for _, gone := range known {
-		gone.client.CloseIdleConnections()
+		gone.hangUp()
 	}
 }
 

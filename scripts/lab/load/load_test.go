@@ -2,9 +2,13 @@ package load
 
 import (
 	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -195,4 +199,39 @@ func TestLongRun(t *testing.T) {
 	l := newLoad(t, newFake("", true).start(t, 3), func(c *Config) { c.Rate = 500; c.Families = 0 })
 	runFor(t, l, length)
 	t.Log(l.Check(), l.Stats().Tally, l.Stats().All)
+}
+
+// Each client has connections of its own, however few requests are in flight at once.
+func TestClientsHaveConnectionsOfTheirOwn(t *testing.T) {
+	f := newFake("", false)
+	var connections atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.serve(0, w, r) }))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	l := newLoad(t, []Target{{Name: "balancer", URL: server.URL}}, func(c *Config) { c.Clients = 40 })
+	runUntil(t, l, func() bool { return connections.Load() >= 40 })
+	if got := connections.Load(); got < 40 {
+		t.Errorf("%d connections of 40 clients", got)
+	}
+}
+
+// After Forget the figures begin anew, and what was seen before is still judged.
+func TestForget(t *testing.T) {
+	l := newLoad(t, newFake("", false).start(t, 1), nil)
+	enough := func() bool { return l.Stats().All.OK > 100 }
+	runUntil(t, l, enough)
+	checked := l.Stats().Tally.Operations
+	l.Forget()
+	if s := l.Stats(); s.All.Sum() != 0 || len(s.Seconds) != 0 || len(s.Kinds) != 0 || s.Tally.Operations != checked {
+		t.Errorf("figures that were to be forgotten: %+v", s)
+	}
+	runUntil(t, l, enough)
+	if s := l.Stats(); s.All.OK < 100 || s.Tally.Operations <= checked {
+		t.Errorf("the figures do not go on: %+v", s)
+	}
 }

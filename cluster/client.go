@@ -177,6 +177,19 @@ func (c *Client) Transfer(ctx context.Context, address raft.ServerAddress, id ra
 	return now.ID, nil
 }
 
+// Exchange puts a question to a peer that is opaque to this package; see
+// [Handler.Exchange].
+func (c *Client) Exchange(ctx context.Context, address raft.ServerAddress, question []byte) ([]byte, error) {
+	if len(question)+patienceSize > maxSmallBody {
+		return nil, fmt.Errorf("exchange with %s: %w: a question of %d bytes", address, ErrRefused, len(question))
+	}
+	answer, err := c.ask(ctx, address, &call{kind: kindExchange, body: question})
+	if err != nil {
+		return nil, fmt.Errorf("exchange with %s: %w", address, err)
+	}
+	return answer, nil
+}
+
 // Status asks a peer who it is.
 func (c *Client) Status(ctx context.Context, address raft.ServerAddress) (Status, error) {
 	answer, err := c.ask(ctx, address, &call{kind: kindStatus})

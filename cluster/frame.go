@@ -31,6 +31,8 @@ const (
 	kindPing    kind = 6
 	// kindTransfer hands over the leadership.
 	kindTransfer kind = 7
+	// kindExchange carries what only the nodes understand.
+	kindExchange kind = 8
 
 	// kindAnswer is added to the kind of a request for its answer.
 	kindAnswer kind = 0x80
@@ -45,6 +47,8 @@ const (
 const (
 	// maxProposeBody holds a batch of commands or of their outcomes.
 	maxProposeBody = 1 << 20
+	// maxExchangeAnswer holds a part of something large.
+	maxExchangeAnswer = 1 << 20
 	// maxSmallBody holds everything else that has names and addresses in it.
 	maxSmallBody = 8 << 10
 )
@@ -55,13 +59,15 @@ func maxBody(k kind) int {
 	switch k {
 	case kindPropose, kindPropose | kindAnswer:
 		return maxProposeBody
+	case kindExchange | kindAnswer:
+		return maxExchangeAnswer
 	case kindConfirm, kindPing, kindPing | kindAnswer:
 		return 0
 	case kindHello:
 		return maxServerID
 	case kindConfirm | kindAnswer:
 		return confirmationSize + maxServerID
-	case kindJoin, kindLeave, kindStatus, kindTransfer, kindFailure:
+	case kindJoin, kindLeave, kindStatus, kindTransfer, kindExchange, kindFailure:
 		return maxSmallBody
 	default:
 		return maxSmallBody

@@ -38,6 +38,10 @@ type Handler interface {
 	// no error.
 	Transfer(ctx context.Context, id raft.ServerID) (leader raft.ServerID, err error)
 
+	// Exchange answers a question that is opaque to this package, of at most 8 KiB less
+	// four bytes, with at most 1 MiB. It may keep the question.
+	Exchange(ctx context.Context, question []byte) (answer []byte, err error)
+
 	// Status describes this node. It is answered by every node at any time, also
 	// before its raft has started.
 	Status(ctx context.Context) (Status, error)
@@ -96,5 +100,6 @@ type Status struct {
 	LastIndex        uint64             `json:"last_log_index"` // of that entry
 	LeaderID         raft.ServerID      `json:"leader_id"`      // empty if it knows none
 	Members          []Member           `json:"members"`        // of the newest configuration it has
+	Epoch            uint64             `json:"recovery_epoch"` // how often the cluster's state was restored or recovered
 	KeyCheck         [32]byte           `json:"key_check"`      // tells whether two nodes hold the same cluster key; not the key
 }

@@ -119,6 +119,7 @@ type fakeHandler struct {
 	leave   func(ctx context.Context, id raft.ServerID) error
 	status  func(ctx context.Context) (cluster.Status, error)
 
+	exchange func(ctx context.Context, question []byte) ([]byte, error)
 	transfer func(ctx context.Context, id raft.ServerID) (raft.ServerID, error)
 }
 
@@ -144,6 +145,10 @@ func (h *fakeHandler) Leave(ctx context.Context, id raft.ServerID) error { retur
 
 func (h *fakeHandler) Transfer(ctx context.Context, id raft.ServerID) (raft.ServerID, error) {
 	return h.transfer(ctx, id)
+}
+
+func (h *fakeHandler) Exchange(ctx context.Context, question []byte) ([]byte, error) {
+	return h.exchange(ctx, question)
 }
 
 func (h *fakeHandler) Status(ctx context.Context) (cluster.Status, error) { return h.status(ctx) }

@@ -111,7 +111,7 @@ func (c *rpcConn) read() error {
 				return err
 			}
 			c.answerInline(h)
-		case h.kind >= kindPropose && h.kind <= kindStatus, h.kind == kindTransfer:
+		case h.kind >= kindPropose && h.kind <= kindStatus, h.kind == kindTransfer, h.kind == kindExchange:
 			body, err := in.copied(h)
 			if err != nil {
 				return err
@@ -194,6 +194,8 @@ func (c *rpcConn) handle(ctx context.Context, k kind, body []byte) ([]byte, erro
 		return nil, handler.Leave(ctx, request.ID)
 	case kindTransfer:
 		return transfer(ctx, handler, body)
+	case kindExchange:
+		return handler.Exchange(ctx, body)
 	case kindStatus:
 		status, err := handler.Status(ctx)
 		if err != nil {

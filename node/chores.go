@@ -2,9 +2,7 @@ package node
 
 import (
 	"context"
-	"crypto/hkdf"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -12,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"jeton/fsm"
+	"jeton/node/backup"
 	"jeton/node/realm"
 )
 
@@ -244,11 +243,7 @@ func (n *Node) reloadFileRealm(context.Context) error {
 }
 
 // keyCheckOf is a fingerprint of the cluster key that tells nothing about it.
-func keyCheckOf(clusterKey []byte) (check [32]byte, err error) {
-	derived, err := hkdf.Key(sha256.New, clusterKey, nil, "jeton cluster key check v1", len(check))
-	if err != nil {
-		return check, fmt.Errorf("derive the check of the cluster key: %w", err)
-	}
-	copy(check[:], derived)
-	return check, nil
+func keyCheckOf(clusterKey []byte) ([32]byte, error) {
+	key, err := backup.NewKey(clusterKey)
+	return key.Check, err
 }

@@ -83,6 +83,15 @@ func (h peerHandler) Transfer(ctx context.Context, id raft.ServerID) (raft.Serve
 	return leader, nil
 }
 
+// Exchange answers who saves this node's state.
+func (h peerHandler) Exchange(ctx context.Context, question []byte) ([]byte, error) {
+	answer, err := h.n.backups.Answer(ctx, question)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", cluster.ErrRefused, err)
+	}
+	return answer, nil
+}
+
 // Status describes this node.
 func (h peerHandler) Status(context.Context) (cluster.Status, error) { return h.n.status(), nil }
 
@@ -113,5 +122,6 @@ func (n *Node) status() cluster.Status {
 		LeaderID:         leader,
 		Members:          members,
 		KeyCheck:         n.keyCheck,
+		Epoch:            r.state.Summary().Epoch,
 	}
 }

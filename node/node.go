@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"jeton/cluster"
+	"jeton/node/backup"
 	"jeton/node/certs"
 	"jeton/node/config"
 	"jeton/node/realm"
@@ -46,6 +47,7 @@ type Node struct {
 	service    *cluster.Service
 	replica    *replica
 	membership *cluster.Membership
+	backups    *backup.Server
 	proposer   *proposer
 	revoker    *proposer // of what may have to wait for the holders of read leases
 	confirmer  *confirmer

@@ -13,6 +13,7 @@ import (
 	"jeton/cluster"
 	"jeton/fsm"
 	"jeton/httpapi"
+	"jeton/node/backup"
 	"jeton/node/config"
 	"jeton/node/realm"
 	"jeton/node/token"
@@ -91,6 +92,11 @@ func (n *Node) openServices(context.Context) error {
 	n.onClose("proposer of revocations", func() error { n.revoker.close(); return nil })
 	n.confirmer = &confirmer{electorate: n.replica}
 	n.onClose("confirmed reads", func() error { n.confirmer.close(); return nil })
+
+	n.backups = backup.NewServer(n.replica.state, n.confirmer.ConfirmRead, backup.Header{
+		ClusterName: n.config.ClusterName, NodeName: n.config.NodeName, Version: n.version,
+	})
+	n.onClose("snapshots that are saved", n.backups.Close)
 
 	hasher, err := realm.NewHasher(n.config.PasswordHashing)
 	if err != nil {

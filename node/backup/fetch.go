@@ -1,0 +1,48 @@
+package backup
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+)
+
+// Fetch takes a snapshot of a node's state: ask puts a question to its [Server]. It hands
+// what the snapshot holds to begin, which returns where its bytes are to be written.
+func Fetch(ctx context.Context, ask func(context.Context, []byte) ([]byte, error), stale bool, begin func(Header) (io.Writer, error)) error {
+	var opened opening
+	if err := exchange(ctx, ask, question{Begin: true, Stale: stale}, func(answer []byte) error {
+		return json.Unmarshal(answer, &opened)
+	}); err != nil {
+		return err
+	}
+	to, err := begin(opened.Header)
+	if err != nil {
+		return err
+	}
+	for part, more := 0, true; more; part++ {
+		if err := exchange(ctx, ask, question{Save: opened.Save, Part: part}, func(answer []byte) error {
+			more = len(answer) > 0
+			_, err := to.Write(answer)
+			return err //nolint:wrapcheck // exchange does
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func exchange(ctx context.Context, ask func(context.Context, []byte) ([]byte, error), q question, take func(answer []byte) error) error {
+	asked, err := json.Marshal(q)
+	if err != nil {
+		return fmt.Errorf("ask for a snapshot: %w", err)
+	}
+	answer, err := ask(ctx, asked)
+	if err != nil {
+		return fmt.Errorf("ask for a snapshot: %w", err)
+	}
+	if err := take(answer); err != nil {
+		return fmt.Errorf("save a snapshot: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,226 @@
+package backup
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"sync"
+	"time"
+
+	"jeton/fsm"
+)
+
+const (
+	// answerBytes is how much of a snapshot one answer brings.
+	answerBytes = 512 << 10
+	// maxSaves bounds what one node saves at once. Each keeps the pages that change
+	// meanwhile twice in memory.
+	maxSaves = 2
+	// savePatience is how long a save waits for its next question.
+	savePatience = time.Minute
+)
+
+// question is what a node is asked, in JSON. Either Begin, and the answer is an opening;
+// or Save and Part, and the answer is the next bytes of the snapshot, none at its end.
+type question struct {
+	Begin bool `json:"begin,omitempty"`
+	// Stale asks for the state as it is; else it holds all that was acknowledged before.
+	Stale bool   `json:"stale,omitempty"`
+	Save  string `json:"save,omitempty"`
+	Part  int    `json:"part,omitempty"` // counted from 0
+}
+
+type opening struct {
+	Save   string `json:"save"`
+	Header Header `json:"header"`
+}
+
+// saver is a *fsm.FSM.
+type saver interface {
+	Save(begin func(fsm.Summary) (io.Writer, error)) error
+}
+
+// Server answers the questions of [Fetch] with the state of one node. Its methods may be
+// called concurrently. The caller closes it.
+type Server struct {
+	state   saver
+	confirm func(context.Context) error
+	about   Header
+
+	mu     sync.Mutex
+	saves  map[string]*save
+	opened int // saves, and those that are about to be
+	closed bool
+}
+
+// NewServer returns a server of that state. Confirm returns once the state holds all that
+// was acknowledged before it was called. About has the names and the version.
+func NewServer(state saver, confirm func(context.Context) error, about Header) *Server {
+	return &Server{state: state, confirm: confirm, about: about, saves: map[string]*save{}}
+}
+
+// Answer answers one question. Its errors say why not, in words for the operator.
+func (s *Server) Answer(ctx context.Context, asked []byte) ([]byte, error) {
+	var q question
+	if err := json.Unmarshal(asked, &q); err != nil {
+		return nil, fmt.Errorf("a question that this release does not know: %w", err)
+	}
+	if q.Begin {
+		return s.begin(ctx, q.Stale)
+	}
+	s.mu.Lock()
+	v := s.saves[q.Save]
+	s.mu.Unlock()
+	if v == nil {
+		return nil, errors.New("the snapshot is not being saved any more: it was given up, or the node was restarted")
+	}
+	b, err := v.part(q.Part)
+	if err != nil || len(b) == 0 {
+		v.end()
+	}
+	return b, err
+}
+
+// Close gives up what is being saved.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	var all []*save
+	for _, v := range s.saves {
+		all = append(all, v)
+	}
+	s.mu.Unlock()
+	for _, v := range all {
+		v.end()
+	}
+	return nil
+}
+
+func (s *Server) begin(ctx context.Context, stale bool) ([]byte, error) {
+	if !stale {
+		if err := s.confirm(ctx); err != nil {
+			return nil, fmt.Errorf("whether the state is up to date cannot be confirmed: %w", err)
+		}
+	}
+	s.mu.Lock()
+	if s.closed || s.opened == maxSaves {
+		s.mu.Unlock()
+		return nil, fmt.Errorf("%d snapshots are being saved at this node already, or it shuts down", maxSaves)
+	}
+	s.opened++
+	s.mu.Unlock()
+	v, summary, err := s.start()
+	if err != nil {
+		return nil, err
+	}
+	answer, err := json.Marshal(opening{Save: v.id, Header: s.about.describe(summary)})
+	if err != nil {
+		v.end()
+		return nil, fmt.Errorf("describe a snapshot: %w", err)
+	}
+	return answer, nil
+}
+
+// start takes a snapshot, for one of the places that are opened.
+func (s *Server) start() (*save, fsm.Summary, error) {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails
+	v := &save{server: s, id: hex.EncodeToString(id[:])}
+	var summary fsm.Summary
+	v.next, v.stop = iter.Pull(func(yield func([]byte) bool) {
+		w := &yielder{yield: yield}
+		err := s.state.Save(func(sum fsm.Summary) (io.Writer, error) {
+			summary = sum
+			return w, w.flush() // an empty part: the summary is there
+		})
+		if v.err = err; err == nil {
+			v.err = w.flush()
+		}
+	})
+	_, _ = v.next()
+	v.patience = time.AfterFunc(savePatience, v.end)
+	s.mu.Lock()
+	s.saves[v.id] = v
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		v.end()
+		return nil, summary, errGivenUp
+	}
+	return v, summary, nil
+}
+
+// save is one snapshot on its way to who asked for it.
+type save struct {
+	server   *Server
+	id       string
+	patience *time.Timer
+
+	mu    sync.Mutex
+	next  func() ([]byte, bool)
+	stop  func()
+	err   error // why the snapshot could not be written
+	parts int   // given so far
+	over  bool
+}
+
+// part returns the next bytes, or none at the end.
+func (v *save) part(number int) ([]byte, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.over || number != v.parts {
+		return nil, fmt.Errorf("part %d of the snapshot is not the next one: save it again", number)
+	}
+	v.patience.Reset(savePatience)
+	v.parts++
+	b, _ := v.next()
+	return b, v.err
+}
+
+// end gives the snapshot's pages back.
+func (v *save) end() {
+	v.mu.Lock()
+	if v.over {
+		v.mu.Unlock()
+		return
+	}
+	v.over = true
+	v.patience.Stop()
+	v.stop()
+	v.mu.Unlock()
+	v.server.mu.Lock()
+	delete(v.server.saves, v.id)
+	v.server.opened--
+	v.server.mu.Unlock()
+}
+
+var errGivenUp = errors.New("the snapshot was given up")
+
+// yielder hands over what is written to it in large parts.
+type yielder struct {
+	yield func([]byte) bool
+	buf   []byte
+}
+
+// Write implements io.Writer.
+func (w *yielder) Write(p []byte) (int, error) {
+	w.buf = append(w.buf, p...)
+	if len(w.buf) < answerBytes {
+		return len(p), nil
+	}
+	return len(p), w.flush()
+}
+
+func (w *yielder) flush() error {
+	part := w.buf
+	w.buf = nil // the answer is on its way while the next one is made
+	if !w.yield(part) {
+		return errGivenUp
+	}
+	return nil
+}

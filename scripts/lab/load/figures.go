@@ -1,6 +1,7 @@
 package load
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -45,6 +46,8 @@ type Stats struct {
 	// one refresh token was presented everywhere at once.
 	Repeats int `json:"repeats"`
 	Bursts  int `json:"bursts"`
+	// Examples are the first requests that were unavailable or failed, in words.
+	Examples []string `json:"examples,omitempty"`
 	// Tally is how much was judged.
 	Tally tokentest.Tally `json:"tally"`
 }
@@ -125,7 +128,7 @@ type collector struct {
 	nodes   tallies
 	kinds   tallies
 	writes  []uint32 // when writes succeeded: milliseconds, ascending
-	stats   Stats    // Missed, Repeats, Bursts
+	stats   Stats    // Missed, Repeats, Bursts, Examples
 }
 
 func newCollector(began time.Time, now func() time.Duration) *collector {
@@ -157,6 +160,16 @@ func (c *collector) closeLocked() time.Duration {
 	return now
 }
 
+// example keeps what a request that a client could be unhappy about was told, if there are not enough yet.
+func (c *collector) example(kind string, result outcome) {
+	const enough = 20
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.stats.Examples) < enough {
+		c.stats.Examples = append(c.stats.Examples, fmt.Sprintf("after %s, %s: %s", c.now().Round(time.Millisecond), kind, result.said()))
+	}
+}
+
 func (c *collector) miss()   { c.count(&c.stats.Missed) }
 func (c *collector) repeat() { c.count(&c.stats.Repeats) }
 func (c *collector) burst()  { c.count(&c.stats.Bursts) }
@@ -174,6 +187,7 @@ func (l *Load) Stats() Stats {
 	defer c.mu.Unlock()
 	c.closeLocked()
 	s := c.stats
+	s.Examples = slices.Clone(s.Examples)
 	s.Began, s.Seconds = c.began, slices.Clone(c.seconds)
 	s.All, s.Nodes = c.nodes.read()
 	_, s.Kinds = c.kinds.read()

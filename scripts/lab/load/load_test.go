@@ -75,6 +75,9 @@ func TestRightAnswersAreNoProblems(t *testing.T) {
 				len(s.Nodes) != 3 || len(s.Kinds) != 9 || len(s.Seconds) == 0 {
 				t.Errorf("too little happened: %+v", s)
 			}
+			if flaky == (len(s.Examples) == 0) {
+				t.Errorf("what went wrong: %q", s.Examples)
+			}
 			if flaky == (s.All.Failed == 0) || flaky == (s.All.Unavailable == 0) {
 				t.Errorf("counted wrongly: %+v", s.All)
 			}

@@ -93,6 +93,9 @@ func (w *worker) send(ctx context.Context, o order, r *request, read func(answer
 	}
 	write := o.enrol || o.in.Action != tokentest.Authenticate
 	w.figures.record(o.at.Name, r.kind, end, w.now()-began, write)
+	if end == endedUnavailable || end == endedFailed {
+		w.figures.example(r.kind, result)
+	}
 	return result
 }
 

@@ -22,6 +22,7 @@ const (
 // outcome is what an answer means.
 type outcome struct {
 	out      tokentest.Output
+	family   int           // that an issue began
 	lifetime time.Duration // of the access token, where there is a new one
 	body     []byte        // of what is done
 	recorded bool          // the history has it

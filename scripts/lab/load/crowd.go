@@ -56,6 +56,7 @@ type order struct {
 	enrol  bool      // make the person first; nothing else
 	burst  bool      // present the refresh token everywhere at once
 	oauth2 bool      // over OAuth 2.0
+	quiet  bool      // nothing is asked about what a refresh brings
 	at     *endpoint // nil: anybody
 	// patience is when to give the request up on purpose; zero: not.
 	patience time.Duration
@@ -130,7 +131,7 @@ func (c *crowd) drawLocked(random *rand.Rand, o *order) {
 		o.in.Action, o.oauth2 = tokentest.InvalidateRefresh, false
 	case draw < 33:
 		o.in.Action = tokentest.InvalidateFamily
-	case draw < 34:
+	case draw < 35:
 		o.in.Action, o.person, o.oauth2 = tokentest.InvalidateUser, f.person, false
 		if random.IntN(2) == 0 {
 			o.in.Action = tokentest.SetPassword

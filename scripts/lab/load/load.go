@@ -131,8 +131,15 @@ func (l *Load) SetTargets(targets []Target) {
 	}
 }
 
+// hangUp closes the connections that nobody uses.
+func (l *Load) hangUp() {
+	for _, e := range *l.endpoints.Load() {
+		e.hangUp()
+	}
+}
+
 // Run asks until the context ends, and returns when the last answer came or was given
-// up. It may be called again.
+// up, and connections are closed. It may be called again.
 func (l *Load) Run(ctx context.Context) {
 	arrivals := make(chan struct{})
 	var workers sync.WaitGroup
@@ -148,6 +155,7 @@ func (l *Load) Run(ctx context.Context) {
 	close(arrivals)
 	workers.Wait()
 	l.probes.Wait()
+	l.hangUp()
 }
 
 // arrive lets requests begin at random moments, at the rate that is asked for.
@@ -199,6 +207,7 @@ func (l *Load) Settle(ctx context.Context) {
 		}
 	}
 	asked.Wait()
+	l.hangUp()
 }
 
 // Check judges what is left and returns all that was wrong since the beginning. Call it

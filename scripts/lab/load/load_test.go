@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -207,17 +208,28 @@ func TestLongRun(t *testing.T) {
 // Each client has connections of its own, however few requests are in flight at once.
 func TestClientsHaveConnectionsOfTheirOwn(t *testing.T) {
 	f := newFake("", false)
-	var connections atomic.Int64
+	var connections, open atomic.Int64
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.serve(0, w, r) }))
 	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateNew {
+		switch state {
+		case http.StateNew:
 			connections.Add(1)
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		case http.StateActive, http.StateIdle, http.StateHijacked:
 		}
 	}
 	server.Start()
 	t.Cleanup(server.Close)
 	l := newLoad(t, []Target{{Name: "balancer", URL: server.URL}}, func(c *Config) { c.Clients = 40 })
 	runUntil(t, l, func() bool { return connections.Load() >= 40 })
+	for closing := time.Now(); open.Load() > 0 && time.Since(closing) < 10*time.Second; {
+		runtime.Gosched()
+	}
+	if left := open.Load(); left > 0 {
+		t.Errorf("%d connections are left open", left)
+	}
 	if got := connections.Load(); got < 40 {
 		t.Errorf("%d connections of 40 clients", got)
 	}

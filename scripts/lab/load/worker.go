@@ -9,6 +9,9 @@ import (
 	"jeton/node/token/tokentest"
 )
 
+// burstEach is how often a burst presents its token at each target.
+const burstEach = 3
+
 // worker does one operation after the other.
 type worker struct {
 	*Load
@@ -45,7 +48,7 @@ func (w *worker) once(ctx context.Context) {
 	case o.enrol:
 		w.enrol(ctx, o)
 	case o.burst:
-		w.burst(ctx, o)
+		w.burst(ctx, o, burstEach)
 	default:
 		w.follow(ctx, o, w.operate(ctx, o))
 	}
@@ -63,8 +66,8 @@ func (w *worker) pick(not *endpoint) *endpoint {
 	return nil
 }
 
-// enrol makes a user.
-func (w *worker) enrol(ctx context.Context, o order) {
+// enrol makes a user, and tells whether it did.
+func (w *worker) enrol(ctx context.Context, o order) bool {
 	w.canaries.add(o.person.password)
 	r := enrolment(o.person)
 	a := w.send(ctx, o, &r, func(a answer) outcome {
@@ -74,6 +77,7 @@ func (w *worker) enrol(ctx context.Context, o order) {
 		w.history.Problem("put user: %s answer from %s", a.wrong, a.said())
 	}
 	w.crowd.enrolled(o.person, a.recorded)
+	return a.recorded
 }
 
 // send sends a request and counts how it ended.
@@ -121,8 +125,8 @@ func (w *worker) operate(ctx context.Context, o order) outcome {
 	says := o.in.Action != tokentest.Issue && o.in.Action != tokentest.Authenticate
 	switch {
 	case result.recorded:
-		number := w.history.End(op, result.out)
-		w.learn(ctx, o, number, result)
+		result.family = w.history.End(op, result.out)
+		w.learn(ctx, o, result)
 	case result.open && says:
 		w.history.End(op, tokentest.Output{Answer: tokentest.Unknown})
 		w.crowd.lost(o.in)
@@ -133,7 +137,7 @@ func (w *worker) operate(ctx context.Context, o order) outcome {
 }
 
 // learn puts to use what an answer brought.
-func (w *worker) learn(ctx context.Context, o order, number int, result outcome) {
+func (w *worker) learn(ctx context.Context, o order, result outcome) {
 	if result.out.Answer == tokentest.Reused {
 		w.crowd.ended(o.in)
 	}
@@ -144,12 +148,14 @@ func (w *worker) learn(ctx context.Context, o order, number int, result outcome)
 	case tokentest.Issue:
 		w.canaries.sample(result.out.Pair.Access, result.out.Pair.Refresh)
 		w.mu.Lock()
-		w.crowd.begun(number, o.person, result.lifetime, w.random)
+		w.crowd.begun(result.family, o.person, result.lifetime, w.random)
 		w.mu.Unlock()
-		w.ask(ctx, o.in.User, number, 0, w.other(o.at))
+		w.ask(ctx, o.in.User, result.family, 0, w.other(o.at))
 	case tokentest.Refresh:
 		w.canaries.sample(result.out.Pair.Access, result.out.Pair.Refresh)
-		w.ask(ctx, o.in.User, o.in.Family, o.in.Generation+1, w.other(o.at))
+		if !o.quiet {
+			w.ask(ctx, o.in.User, o.in.Family, o.in.Generation+1, w.other(o.at))
+		}
 	case tokentest.InvalidateAccess:
 		w.askAll(ctx, o.in.User, o.in.Family, o.in.Generation)
 	case tokentest.InvalidateFamily, tokentest.InvalidateUser, tokentest.SetPassword:
@@ -216,33 +222,26 @@ func (w *worker) again(ctx context.Context, o order) outcome {
 	return w.operate(ctx, o)
 }
 
-// burst presents one refresh token everywhere at once. Whoever gets an answer gets the
-// same.
-func (w *worker) burst(ctx context.Context, o order) {
+// burst presents one refresh token everywhere at once, so many times at each target.
+// Whoever gets an answer gets the same. It tells whether all did.
+func (w *worker) burst(ctx context.Context, o order, each int) bool {
 	w.figures.burst()
-	var (
-		mu    sync.Mutex
-		first outcome
-		all   sync.WaitGroup
-	)
-	for _, e := range *w.endpoints.Load() {
-		for range 3 {
-			at := o
-			at.at, at.patience = e, 0
-			w.debt.Add(1)
-			all.Go(func() {
-				got := w.operate(ctx, at)
-				if !got.recorded || got.out.Answer != tokentest.Done {
-					return
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				w.same(o, first, got)
-				first = got
-			})
-		}
+	endpoints := *w.endpoints.Load()
+	got := make([]outcome, each*len(endpoints))
+	var all sync.WaitGroup
+	for i := range got {
+		at := o
+		at.at, at.patience, at.quiet = endpoints[i%len(endpoints)], 0, i > 0
+		w.debt.Add(1)
+		all.Go(func() { got[i] = w.operate(ctx, at) })
 	}
 	all.Wait()
+	answered := true
+	for i := range got {
+		answered = answered && got[i].body != nil
+		w.same(o, got[max(0, i-1)], got[i])
+	}
+	return answered
 }
 
 // same compares what a repeated refresh was answered, byte for byte.

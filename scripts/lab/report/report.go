@@ -190,14 +190,16 @@ func count(n int) string {
 func Summary(w io.Writer, r Run) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	line := func(cells ...string) { fmt.Fprintln(table, strings.Join(cells, "\t")+"\t") }
-	line("times", "recovery p50", "p99", "max", "  fault")
-	for _, f := range r.Faults() {
-		line(count(f.Times), span(f.P50), span(f.P99), span(f.Max), "  "+f.Name)
+	if faults := r.Faults(); len(faults) > 0 {
+		line("times", "recovery p50", "p99", "max", "  fault")
+		for _, f := range faults {
+			line(count(f.Times), span(f.P50), span(f.P99), span(f.Max), "  "+f.Name)
+		}
+		if err := table.Flush(); err != nil { // columns begin anew
+			return fmt.Errorf("write the summary: %w", err)
+		}
+		fmt.Fprintln(table)
 	}
-	if err := table.Flush(); err != nil {
-		return fmt.Errorf("write the summary: %w", err)
-	}
-	fmt.Fprintln(table)
 	line("answered", "refused", "503", "failed", "p50", "p99", "max", "  requests")
 	row := func(name string, c load.Cell) {
 		line(count(c.OK), count(c.Refused), count(c.Unavailable), count(c.Failed), span(c.P50), span(c.P99), span(c.Max), "  "+name)
@@ -217,6 +219,15 @@ func Summary(w io.Writer, r Run) error {
 
 func (r *Run) verdict(w io.Writer) error {
 	var text strings.Builder
+	for _, checked := range r.Checked {
+		fmt.Fprintf(&text, "\n%s", checked)
+	}
+	for _, skipped := range r.Skipped {
+		fmt.Fprintf(&text, "\nleft out: %s", skipped)
+	}
+	if len(r.Checked)+len(r.Skipped) > 0 {
+		text.WriteString("\n")
+	}
 	faults := 0
 	for _, f := range r.Faults() {
 		faults += f.Times

@@ -45,10 +45,10 @@ func TestEveryRequestReachesTheHandlerAndItsAnswerComesBack(t *testing.T) {
 	if diff := cmp.Diff((&fakeHandler{}).Confirm(), confirmation); err != nil || diff != "" {
 		t.Errorf("confirm: %v %s", err, diff)
 	}
-	if err := client.Join(ctx, address, cluster.JoinRequest{ID: "x", Address: "y:1", Voter: true, Name: "a lie"}); err != nil {
+	if err := client.Join(ctx, address, cluster.JoinRequest{ID: "x", Address: "y:1", Name: "a lie"}); err != nil {
 		t.Errorf("join: %v", err)
 	}
-	if diff := cmp.Diff(cluster.JoinRequest{ID: "x", Address: "y:1", Voter: true, Name: "two"}, joined); diff != "" {
+	if diff := cmp.Diff(cluster.JoinRequest{ID: "x", Address: "y:1", Name: "two"}, joined); diff != "" {
 		t.Errorf("the name comes from the certificate: %s", diff)
 	}
 	if err := client.Leave(ctx, address, "z"); err != nil || left != "z" {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -63,14 +64,11 @@ type Confirmation struct {
 	NowUnixMilli int64  // its own clock, in milliseconds since the epoch; from a leader, the cluster's time
 }
 
-// JoinRequest asks the leader to make the sender a member, or to note its new
-// address.
+// JoinRequest asks the leader to make the sender a member, a nonvoter at first, or to
+// note its new address.
 type JoinRequest struct {
 	ID      raft.ServerID      `json:"id"`
 	Address raft.ServerAddress `json:"address"`
-	// Voter asks for a vote. A server that is no member yet becomes a nonvoter all
-	// the same, and asks again once it has caught up.
-	Voter bool `json:"voter"`
 	// Name is the node name in the sender's certificate. It is not sent: the
 	// receiving [Service] fills it in.
 	Name string `json:"-"`
@@ -81,6 +79,15 @@ type Member struct {
 	ID      raft.ServerID      `json:"id"`
 	Address raft.ServerAddress `json:"address"`
 	Voter   bool               `json:"voter"`
+
+	// What follows is the leader's judgement; see [Status.Judged].
+	Name        string    `json:"name,omitempty"`    // empty: it has not answered this leader yet
+	Healthy     bool      `json:"healthy,omitempty"` // in contact and caught up
+	Dead        bool      `json:"dead,omitempty"`    // silent for so long that it may be removed
+	StableSince time.Time `json:"stable_since,omitzero"`
+	LastContact int64     `json:"last_contact_ms,omitempty"` // how long ago, in milliseconds; below zero: never
+	LastTerm    uint64    `json:"last_log_term,omitempty"`
+	LastIndex   uint64    `json:"last_log_index,omitempty"`
 }
 
 // Status describes a node to its peers.
@@ -96,10 +103,13 @@ type Status struct {
 	State            string             `json:"state"`        // raft's word: Follower, Candidate, Leader, Shutdown; empty before raft has started
 	Term             uint64             `json:"term"`
 	Applied          uint64             `json:"applied"`
-	LastTerm         uint64             `json:"last_log_term"`  // of the newest entry it holds, committed or not
-	LastIndex        uint64             `json:"last_log_index"` // of that entry
-	LeaderID         raft.ServerID      `json:"leader_id"`      // empty if it knows none
-	Members          []Member           `json:"members"`        // of the newest configuration it has
-	Epoch            uint64             `json:"recovery_epoch"` // how often the cluster's state was restored or recovered
-	KeyCheck         [32]byte           `json:"key_check"`      // tells whether two nodes hold the same cluster key; not the key
+	LastTerm         uint64             `json:"last_log_term"`     // of the newest entry it holds, committed or not
+	LastIndex        uint64             `json:"last_log_index"`    // of that entry
+	LastContact      int64              `json:"last_contact_ms"`   // how long ago it heard from a leader, in milliseconds; below zero: never
+	LeaderID         raft.ServerID      `json:"leader_id"`         // empty if it knows none
+	Members          []Member           `json:"members"`           // of the newest configuration it has
+	Judged           bool               `json:"judged"`            // it leads, and tells how its members are
+	FailureTolerance int                `json:"failure_tolerance"` // if judged: how many voters may fail
+	Epoch            uint64             `json:"recovery_epoch"`    // how often the cluster's state was restored or recovered
+	KeyCheck         [32]byte           `json:"key_check"`         // tells whether two nodes hold the same cluster key; not the key
 }

@@ -40,13 +40,13 @@ type change struct {
 
 // AddOrUpdate makes a server a member under an address, or changes its address,
 // and returns the suffrage it then has. A server that is no member becomes a
-// nonvoter, whatever is asked, so that it catches up before the others depend on
-// it; asked again with voter set, it gets its vote. A vote is never taken away.
+// nonvoter, so that it catches up before the others depend on it; see Promote. A vote
+// is never taken away.
 //
 // An error that wraps [ErrRefused] says that another member has that address.
-func (m *Membership) AddOrUpdate(ctx context.Context, id raft.ServerID, address raft.ServerAddress, voter bool) (raft.ServerSuffrage, error) {
+func (m *Membership) AddOrUpdate(ctx context.Context, id raft.ServerID, address raft.ServerAddress) (raft.ServerSuffrage, error) {
 	err := m.change(ctx, func(configuration raft.Configuration) (change, error) {
-		return planAdd(configuration, id, address, voter)
+		return planAdd(configuration, id, address)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("add server %s at %s: %w", id, address, err)
@@ -63,11 +63,23 @@ func (m *Membership) AddOrUpdate(ctx context.Context, id raft.ServerID, address 
 	return 0, fmt.Errorf("add server %s at %s: it was removed at once", id, address)
 }
 
-// Remove ends a membership. One who is no member is no error. The last voter
-// cannot be removed.
-func (m *Membership) Remove(ctx context.Context, id raft.ServerID) error {
+// Promote gives a member its vote. One who has it is no error; one who is no member,
+// perhaps no more, is refused.
+func (m *Membership) Promote(ctx context.Context, id raft.ServerID) error {
 	err := m.change(ctx, func(configuration raft.Configuration) (change, error) {
-		return planRemove(configuration, id)
+		return planPromote(configuration, id)
+	})
+	if err != nil {
+		return fmt.Errorf("promote server %s: %w", id, err)
+	}
+	return nil
+}
+
+// Remove ends a membership. One who is no member is no error. A voter is not removed
+// if fewer than minVoters would be left, nor is the last one.
+func (m *Membership) Remove(ctx context.Context, id raft.ServerID, minVoters int) error {
+	err := m.change(ctx, func(configuration raft.Configuration) (change, error) {
+		return planRemove(configuration, id, minVoters)
 	})
 	if err != nil {
 		return fmt.Errorf("remove server %s: %w", id, err)
@@ -95,7 +107,7 @@ func Fingerprint(configuration raft.Configuration) uint64 {
 }
 
 // planAdd decides the next step towards the server being a member.
-func planAdd(configuration raft.Configuration, id raft.ServerID, address raft.ServerAddress, voter bool) (change, error) {
+func planAdd(configuration raft.Configuration, id raft.ServerID, address raft.ServerAddress) (change, error) {
 	if id == "" || address == "" {
 		return change{}, fmt.Errorf("%w: a member needs an id and an address", ErrRefused)
 	}
@@ -109,24 +121,31 @@ func planAdd(configuration raft.Configuration, id raft.ServerID, address raft.Se
 				ErrRefused, address, s.ID)
 		}
 	}
-	isMember := present.ID == id
-	wantVote := isMember && (voter || present.Suffrage == raft.Voter)
 	switch {
-	case isMember && present.Address == address && (present.Suffrage == raft.Voter) == wantVote:
+	case present.Address == address:
 		return change{none: true}, nil
-	case wantVote:
+	case present.Suffrage == raft.Voter:
 		return change{kind: raft.AddVoter, id: id, address: address}, nil
 	default:
 		return change{kind: raft.AddNonvoter, id: id, address: address}, nil
 	}
 }
 
-func planRemove(configuration raft.Configuration, id raft.ServerID) (change, error) {
-	isMember, otherVoters := false, 0
+func planPromote(configuration raft.Configuration, id raft.ServerID) (change, error) {
+	for _, s := range configuration.Servers {
+		if s.ID == id {
+			return change{kind: raft.AddVoter, id: id, address: s.Address, none: s.Suffrage == raft.Voter}, nil
+		}
+	}
+	return change{}, fmt.Errorf("%w: it is no member", ErrRefused)
+}
+
+func planRemove(configuration raft.Configuration, id raft.ServerID, minVoters int) (change, error) {
+	isMember, votes, otherVoters := false, false, 0
 	for _, s := range configuration.Servers {
 		switch {
 		case s.ID == id:
-			isMember = true
+			isMember, votes = true, s.Suffrage == raft.Voter
 		case s.Suffrage == raft.Voter:
 			otherVoters++
 		}
@@ -136,6 +155,8 @@ func planRemove(configuration raft.Configuration, id raft.ServerID) (change, err
 		return change{none: true}, nil
 	case otherVoters == 0:
 		return change{}, fmt.Errorf("%w: no voter would be left", ErrRefused)
+	case votes && otherVoters < minVoters:
+		return change{}, fmt.Errorf("%w: %d voters would be left, fewer than %d", ErrRefused, otherVoters, minVoters)
 	default:
 		return change{kind: raft.RemoveServer, id: id}, nil
 	}

@@ -154,40 +154,47 @@ func TestMembershipChangesOneStepAtATime(t *testing.T) {
 		r := oneNode(t)
 		members := cluster.NewMembership(r)
 		ctx := t.Context()
-		if _, err := members.AddOrUpdate(ctx, "b", "b:1", true); !errors.Is(err, cluster.ErrNotLeader) {
+		if _, err := members.AddOrUpdate(ctx, "b", "b:1"); !errors.Is(err, cluster.ErrNotLeader) {
 			t.Errorf("before the election: %v", err)
 		}
 		time.Sleep(10 * time.Second)
 		steps := []struct {
 			id      raft.ServerID
 			address raft.ServerAddress
-			voter   bool
 			want    raft.ServerSuffrage
 			refused bool
 		}{
-			{"b", "b:1", true, raft.Nonvoter, false}, // nonvoter first
-			{"b", "b:1", false, raft.Nonvoter, false},
-			{"b", "b:2", false, raft.Nonvoter, false},
-			{"c", "b:2", false, 0, true}, // somebody else's address
-			{"", "c:1", false, 0, true},
-			{"c", "", false, 0, true},
-			{"a", "a:2", false, raft.Voter, false}, // a vote is not taken away
+			{"b", "b:1", raft.Nonvoter, false}, // nonvoter first
+			{"b", "b:1", raft.Nonvoter, false},
+			{"b", "b:2", raft.Nonvoter, false},
+			{"c", "b:2", 0, true}, // somebody else's address
+			{"", "c:1", 0, true},
+			{"c", "", 0, true},
+			{"a", "a:2", raft.Voter, false}, // a vote is not taken away
 		}
 		for _, s := range steps {
-			got, err := members.AddOrUpdate(ctx, s.id, s.address, s.voter)
+			got, err := members.AddOrUpdate(ctx, s.id, s.address)
 			if got != s.want || errors.Is(err, cluster.ErrRefused) != s.refused || (err != nil) != s.refused {
-				t.Errorf("add %s at %s, voter %v: %s, %v", s.id, s.address, s.voter, got, err)
+				t.Errorf("add %s at %s: %s, %v", s.id, s.address, got, err)
 			}
 		}
 		before := r.GetConfiguration().Index()
-		if _, err := members.AddOrUpdate(ctx, "b", "b:2", false); err != nil || r.GetConfiguration().Index() != before {
+		if _, err := members.AddOrUpdate(ctx, "b", "b:2"); err != nil || r.GetConfiguration().Index() != before {
 			t.Errorf("nothing to change, but the configuration moved on: %v", err)
 		}
-		if err := members.Remove(ctx, "a"); !errors.Is(err, cluster.ErrRefused) {
+		for range 2 {
+			if err := members.Promote(ctx, "a"); err != nil || r.GetConfiguration().Index() != before {
+				t.Errorf("it has its vote: %v", err)
+			}
+		}
+		if err := members.Promote(ctx, "c"); !errors.Is(err, cluster.ErrRefused) {
+			t.Errorf("promote who is no member: %v", err)
+		}
+		if err := members.Remove(ctx, "a", 0); !errors.Is(err, cluster.ErrRefused) {
 			t.Errorf("the last voter: %v", err)
 		}
 		for range 2 {
-			if err := members.Remove(ctx, "b"); err != nil {
+			if err := members.Remove(ctx, "b", 0); err != nil {
 				t.Errorf("remove: %v", err)
 			}
 		}
@@ -205,19 +212,18 @@ func TestAMembershipChangeThatRaftNeverAnswersEndsWithItsContext(t *testing.T) {
 		r := oneNode(t)
 		members := cluster.NewMembership(r)
 		time.Sleep(10 * time.Second)
-		for range 2 { // the vote is granted by the voters of before
-			if _, err := members.AddOrUpdate(t.Context(), "b", "b:1", true); err != nil {
-				t.Fatal(err)
-			}
+		_, err := members.AddOrUpdate(t.Context(), "b", "b:1")
+		if err := errors.Join(err, members.Promote(t.Context(), "b")); err != nil { // by the voters of before
+			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		if _, err := members.AddOrUpdate(ctx, "c", "c:1", false); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, cluster.ErrNotProposed) {
+		if _, err := members.AddOrUpdate(ctx, "c", "c:1"); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, cluster.ErrNotProposed) {
 			t.Errorf("got %v, want an unknown outcome", err)
 		}
 		again, cancelAgain := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancelAgain()
-		if err := members.Remove(again, "b"); !errors.Is(err, cluster.ErrNotSent) {
+		if err := members.Remove(again, "b", 0); !errors.Is(err, cluster.ErrNotSent) {
 			t.Errorf("while the first is under way: %v", err)
 		}
 	})

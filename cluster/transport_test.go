@@ -247,15 +247,13 @@ func clusterOfThree(t *testing.T, ca *authority) {
 	var leader *member
 	eventually(t, "a leader", func() bool { leader = leaderOf(members[:1]); return leader != nil })
 
-	for _, m := range members[1:] { // first as nonvoters, then with a vote
-		for _, want := range []raft.ServerSuffrage{raft.Nonvoter, raft.Voter} {
-			got, err := leader.members.AddOrUpdate(t.Context(), m.id, m.address, true)
-			if err != nil || got != want {
-				t.Fatalf("add %s: %s, %v; want %s", m.id, got, err, want)
-			}
+	for _, m := range members[1:] {
+		got, err := leader.members.AddOrUpdate(t.Context(), m.id, m.address)
+		if err := errors.Join(err, leader.members.Promote(t.Context(), m.id)); err != nil || got != raft.Nonvoter {
+			t.Fatalf("add %s: %s, %v", m.id, got, err)
 		}
 	}
-	if _, err := members[1].members.AddOrUpdate(t.Context(), "x", "y:1", true); err == nil {
+	if _, err := members[1].members.AddOrUpdate(t.Context(), "x", "y:1"); err == nil {
 		t.Error("a follower changed the membership")
 	}
 	apply(t, leader, "one")
@@ -292,12 +290,12 @@ func clusterOfThree(t *testing.T, ca *authority) {
 		if leader == nil {
 			return false
 		}
-		suffrage, err := leader.members.AddOrUpdate(t.Context(), mover.id, mover.address, false)
+		suffrage, err := leader.members.AddOrUpdate(t.Context(), mover.id, mover.address)
 		return err == nil && suffrage == raft.Voter
 	})
 	eventually(t, "and removed", func() bool {
 		leader = leaderOf(members)
-		return leader != nil && leader != mover && leader.members.Remove(t.Context(), mover.id) == nil
+		return leader != nil && leader != mover && leader.members.Remove(t.Context(), mover.id, 0) == nil
 	})
 	if got := len(leader.raft.GetConfiguration().Configuration().Servers); got != 2 {
 		t.Errorf("%d members", got)

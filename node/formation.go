@@ -145,25 +145,17 @@ func (n *Node) stepMembership(ctx context.Context) (reason string, err error) {
 	return "by its log this node is not a member, or not yet; if it was removed from the cluster, stop it, empty its path.data and start it to join again as a new member", nil
 }
 
-// settle brings a member's own entry of the configuration up to date: its
-// address after a move, its vote once it has caught up.
+// settle brings a member's address in the configuration up to date after a move. Its
+// vote comes from the leader (keepAutopilot).
 func (n *Node) settle(ctx context.Context, self raft.Server) (reason string, err error) {
 	address := raft.ServerAddress(n.config.Transport.PublishAddress())
-	if self.Address == address && self.Suffrage == raft.Voter {
-		if !n.member.Swap(true) {
-			n.log.Info("member of the cluster", "server_id", self.ID, "address", address)
-		}
-		return "", nil
+	if self.Address != address {
+		return "", n.askToJoin(ctx, n.knownAddresses())
 	}
-	if self.Suffrage != raft.Voter {
-		// Caught up is who can confirm a read.
-		confirm, cancel := context.WithTimeout(ctx, statusTimeout)
-		defer cancel()
-		if err := n.confirmer.ConfirmRead(confirm); err != nil {
-			return "catching up with the leader before asking for a vote", nil
-		}
+	if !n.member.Swap(true) {
+		n.log.Info("member of the cluster", "server_id", self.ID, "address", address, "suffrage", self.Suffrage)
 	}
-	return "", n.askToJoin(ctx, n.knownAddresses(), true)
+	return "", nil
 }
 
 // firstStart decides how a node without state becomes a member.
@@ -184,7 +176,7 @@ func (n *Node) firstStart(ctx context.Context) (reason string, err error) {
 		}
 		return "", nil
 	case len(decision.Join) > 0:
-		return decision.Reason, n.askToJoin(ctx, decision.Join, false)
+		return decision.Reason, n.askToJoin(ctx, decision.Join)
 	default:
 		return decision.Reason, nil
 	}
@@ -222,13 +214,12 @@ func (n *Node) askStatus(ctx context.Context, addresses []string) (found []clust
 }
 
 // askToJoin asks for membership, following hints to the leader.
-func (n *Node) askToJoin(ctx context.Context, via []raft.ServerAddress, voter bool) error {
+func (n *Node) askToJoin(ctx context.Context, via []raft.ServerAddress) error {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
 	request := cluster.JoinRequest{
 		ID:      n.replica.id,
 		Address: raft.ServerAddress(n.config.Transport.PublishAddress()),
-		Voter:   voter,
 	}
 	if n.replica.leads() {
 		return peerHandler{n}.Join(ctx, request)

@@ -57,7 +57,7 @@ func (h peerHandler) Confirm() cluster.Confirmation { return h.n.replica.confirm
 
 // Join makes the sender a member, or takes note of its new address.
 func (h peerHandler) Join(ctx context.Context, request cluster.JoinRequest) error {
-	suffrage, err := h.n.membership.AddOrUpdate(ctx, request.ID, request.Address, request.Voter)
+	suffrage, err := h.n.membership.AddOrUpdate(ctx, request.ID, request.Address)
 	if err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
@@ -67,7 +67,7 @@ func (h peerHandler) Join(ctx context.Context, request cluster.JoinRequest) erro
 
 // Leave removes a member.
 func (h peerHandler) Leave(ctx context.Context, id raft.ServerID) error {
-	if err := h.n.membership.Remove(ctx, id); err != nil {
+	if err := h.n.membership.Remove(ctx, id, 1); err != nil {
 		return fmt.Errorf("leave: %w", err)
 	}
 	h.n.log.Info("member removed", "server_id", id)
@@ -105,7 +105,7 @@ func (n *Node) status() cluster.Status {
 	for i, server := range servers {
 		members[i] = cluster.Member{ID: server.ID, Address: server.Address, Voter: server.Suffrage == raft.Voter}
 	}
-	return cluster.Status{
+	status := cluster.Status{
 		ServerID:         r.id,
 		Name:             n.config.NodeName,
 		ClusterName:      n.config.ClusterName,
@@ -119,9 +119,12 @@ func (n *Node) status() cluster.Status {
 		Applied:          r.state.Applied(),
 		LastTerm:         lastTerm,
 		LastIndex:        lastIndex,
+		LastContact:      r.lastContact().Milliseconds(),
 		LeaderID:         leader,
 		Members:          members,
 		KeyCheck:         n.keyCheck,
 		Epoch:            r.state.Summary().Epoch,
 	}
+	n.judge(&status)
+	return status
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
+	autopilot "github.com/hashicorp/raft-autopilot"
 
 	"jeton/cluster"
 	"jeton/node/backup"
@@ -62,8 +63,9 @@ type Node struct {
 	initialized atomic.Bool // the cluster has its identity, elastic a password
 	draining    atomic.Bool // readiness is off
 
-	transferring   atomic.Bool // this leader hands over
-	transferFailed atomic.Bool // and it did not succeed, the last time
+	health         atomic.Pointer[autopilot.State] // of the members, as a leader sees it; nil: it does not lead
+	transferring   atomic.Bool                     // this leader hands over
+	transferFailed atomic.Bool                     // and it did not succeed, the last time
 
 	background sync.WaitGroup // ends with the context of openBackground
 	serving    sync.WaitGroup // ends with the listeners

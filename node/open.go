@@ -186,6 +186,7 @@ func (n *Node) openBackground(ctx context.Context) error {
 		}
 	})
 	n.background.Go(func() { n.keepMembership(ctx) })
+	n.background.Go(func() { n.keepAutopilot(ctx) })
 	n.background.Go(func() { n.watchReadiness(ctx) })
 	if n.replica.lease != nil {
 		n.background.Go(func() { n.replica.lease.keep(ctx) })

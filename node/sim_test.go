@@ -67,7 +67,8 @@ type simOptions struct {
 	// formation has members find each other as in production. Else the first is
 	// given the configuration.
 	formation bool
-	log       io.Writer // of all members; nil: nowhere
+	settings  func(*config.Config) // changes every member's; nil: none
+	log       io.Writer            // of all members; nil: nowhere
 }
 
 // sim is a cluster in one process, in a synctest bubble: real raft, state machine,
@@ -223,6 +224,9 @@ func (m *member) nodeConfig() *config.Config {
 		c.Raft.HeartbeatTimeout, c.Raft.ElectionTimeout = sleepyTimeout, sleepyTimeout
 	}
 	c.Raft.TrailingLogs, c.Raft.LogCache = m.sim.options.trailing, 16
+	if m.sim.options.settings != nil {
+		m.sim.options.settings(c)
+	}
 	return c
 }
 
@@ -334,6 +338,7 @@ func (p *incarnation) openServices(v variant) error {
 	}
 	if p.member.sim.options.formation {
 		n.background.Go(func() { n.keepMembership(ctx) })
+		n.background.Go(func() { n.keepAutopilot(ctx) })
 	}
 	return nil
 }

@@ -130,10 +130,7 @@ func (s *sim) settle() {
 		m.start()
 	}
 	for _, m := range s.members[s.options.members:] {
-		s.eventually("the spare member has a vote", func() bool {
-			err := s.enlist(m, true) // a member first, if it is none yet
-			return err == nil && s.enlist(m, true) == nil
-		})
+		s.eventually("the spare member has a vote", func() bool { return s.enlist(m, true) == nil })
 	}
 	s.awaitReady()
 	// One more command: everybody has applied everything when it has applied this.
@@ -185,7 +182,10 @@ func (s *sim) enlist(m *member, voter bool) error {
 		if p := leader.running(); p != nil && p.node.replica.leads() {
 			ctx, cancel := context.WithTimeout(p.ctx, time.Second)
 			defer cancel()
-			_, err := p.node.membership.AddOrUpdate(ctx, m.id, m.address, voter)
+			suffrage, err := p.node.membership.AddOrUpdate(ctx, m.id, m.address)
+			if err == nil && voter && suffrage != raft.Voter {
+				err = p.node.membership.Promote(ctx, m.id)
+			}
 			return err
 		}
 	}

@@ -158,6 +158,20 @@ func (f *refusals) note(err error) {
 	}
 }
 
+// lastContact is how long ago this node heard from a leader; a leader just has. Below
+// zero: never.
+func (r *replica) lastContact() time.Duration {
+	at := r.raft.LastContact()
+	switch {
+	case r.leads():
+		return 0
+	case at.IsZero():
+		return -time.Second
+	default:
+		return time.Since(at)
+	}
+}
+
 // lastEntry is the term and the index of the newest entry in this node's log or
 // snapshot.
 func (r *replica) lastEntry() (term, index uint64) {

@@ -36,7 +36,9 @@ func newOperatorCommand(environ []string) *cobra.Command {
 	raft := group("raft", "Look at and change the membership of a cluster",
 		"Looks at and changes who belongs to the cluster, and who leads it.",
 		newListPeersCommand(environ), newRemovePeerCommand(environ), newTransferLeaderCommand(environ))
-	return group("operator", "Tools for the operator of a cluster", "Tools for the operator of a cluster.", raft)
+	autopilot := group("autopilot", "See how the leader looks after the members",
+		"Shows how the leader looks after the members.", newAutopilotStateCommand(environ))
+	return group("operator", "Tools for the operator of a cluster", "Tools for the operator of a cluster.", raft, autopilot)
 }
 
 // whomToAsk is what the operator's commands need to talk to a cluster.
@@ -103,8 +105,12 @@ func newListPeersCommand(environ []string) *cobra.Command {
 		Long: strings.TrimSpace(`
 Asks the nodes that the settings name, and every member these tell of, and prints
 the members as the leader (or else who knows most) has them: name, ID, address,
-state, whether it votes, term, index of the newest entry in its state, and whether
-it answers. A node that answers without being a member is listed too.
+state, whether it votes, term, index of the newest entry in its state, term and index
+of the newest entry in its log, and whether it answers. A node that answers without
+being a member is listed too.
+
+Where most of the voters are lost for good, the survivor to recover from is the one
+with the highest last term, and among those the highest last index.
 
 FILE is the configuration of any node on this machine: its transport certificate
 opens the port between the nodes.
@@ -133,7 +139,7 @@ Exit code 0: a leader is known; 2: none is, so nothing can be written or confirm
 				return err
 			}
 			if seen.Leader == "" {
-				fmt.Fprintln(cmd.ErrOrStderr(), "jeton: no leader is known: most of the voters must run and reach each other")
+				fmt.Fprintf(cmd.ErrOrStderr(), "jeton: %v\n", errNobodyLeads)
 				return &exitError{code: exitNoLeader}
 			}
 			return nil
@@ -150,15 +156,17 @@ func (v *clusterView) print(out io.Writer, format string) error {
 		return json.NewEncoder(out).Encode(v) //nolint:wrapcheck // says what could not be written
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "Node\tID\tAddress\tState\tVoter\tTerm\tApplied\tReachable")
+	fmt.Fprintln(table, "Node\tID\tAddress\tState\tVoter\tTerm\tApplied\tLast term\tLast index\tReachable")
 	for _, p := range v.Peers {
-		term, applied := "-", "-"
-		if p.Reachable {
-			term, applied = strconv.FormatUint(p.Term, 10), strconv.FormatUint(p.Applied, 10)
+		row := []string{orDash(p.Node), p.ID, p.Address, orDash(p.State), strconv.FormatBool(p.Voter)}
+		for _, number := range []uint64{p.Term, p.Applied, p.LastTerm, p.LastIndex} {
+			if p.Reachable {
+				row = append(row, strconv.FormatUint(number, 10))
+			} else {
+				row = append(row, "-")
+			}
 		}
-		fmt.Fprintln(table, strings.Join([]string{
-			orDash(p.Node), p.ID, p.Address, orDash(p.State), strconv.FormatBool(p.Voter), term, applied, strconv.FormatBool(p.Reachable),
-		}, "\t"))
+		fmt.Fprintln(table, strings.Join(append(row, strconv.FormatBool(p.Reachable)), "\t"))
 	}
 	return table.Flush() //nolint:wrapcheck // says what could not be written
 }

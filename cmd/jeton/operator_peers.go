@@ -23,6 +23,8 @@ const (
 	maxHints = 5
 )
 
+var errNobodyLeads = errors.New("no leader is known: most of the voters must run and reach each other")
+
 func noLeader(act string) error {
 	return fmt.Errorf("no leader is known, and only a leader can %s: most of the voters must run and reach each other", act)
 }
@@ -62,6 +64,8 @@ type peerView struct {
 	Voter     bool   `json:"voter"`
 	Term      uint64 `json:"term"`
 	Applied   uint64 `json:"applied"`
+	LastTerm  uint64 `json:"last_log_term"`  // of the newest entry in its log, committed or not
+	LastIndex uint64 `json:"last_log_index"` // of that entry
 	Reachable bool   `json:"reachable"`
 }
 
@@ -85,6 +89,8 @@ func (p peerView) String() string {
 type clusterView struct {
 	Leader string     `json:"leader"` // ID; empty: none is known
 	Peers  []peerView `json:"peers"`
+
+	answers map[string]cluster.Status // by ID
 }
 
 // look asks the first addresses, and then every member that is heard of. It fails
@@ -160,7 +166,7 @@ func viewOf(answers map[string]cluster.Status) *clusterView {
 			best = status
 		}
 	}
-	view := &clusterView{Leader: string(best.LeaderID)}
+	view := &clusterView{Leader: string(best.LeaderID), answers: answers}
 	if leads(best) > 0 {
 		view.Leader = string(best.ServerID)
 	}
@@ -189,6 +195,7 @@ func viewOf(answers map[string]cluster.Status) *clusterView {
 
 func (p peerView) answered(status cluster.Status) peerView {
 	p.Node, p.State, p.Term, p.Applied, p.Reachable = status.Name, strings.ToLower(status.State), status.Term, status.Applied, true
+	p.LastTerm, p.LastIndex = status.LastTerm, status.LastIndex
 	return p
 }
 

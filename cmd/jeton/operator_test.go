@@ -71,8 +71,8 @@ func threeNodes() *fakeNodes {
 		{ID: "1", Address: "a:1", Voter: true}, {ID: "2", Address: "b:1", Voter: true}, {ID: "3", Address: "c:1", Voter: true},
 	}
 	return &fakeNodes{leave: map[string]error{}, statuses: map[string]cluster.Status{
-		"a:1": {ServerID: "1", Name: "a", TransportAddress: "a:1", State: "Leader", Term: 4, Applied: 9, LeaderID: "1", Members: members},
-		"b:1": {ServerID: "2", Name: "b", TransportAddress: "b:1", State: "Follower", Term: 4, Applied: 8, LeaderID: "1", Members: members[:2]},
+		"a:1": {ServerID: "1", Name: "a", TransportAddress: "a:1", State: "Leader", Term: 4, Applied: 9, LastTerm: 4, LastIndex: 10, LeaderID: "1", Members: members},
+		"b:1": {ServerID: "2", Name: "b", TransportAddress: "b:1", State: "Follower", Term: 4, Applied: 8, LastTerm: 3, LastIndex: 8, LeaderID: "1", Members: members[:2]},
 		"d:1": {ServerID: "9", Name: "d", TransportAddress: "d:1", State: "Follower"},
 	}}
 }
@@ -85,18 +85,18 @@ func TestListPeersAsksEveryMemberItHearsOf(t *testing.T) {
 	var printed strings.Builder
 	checkProblem(t, seen.print(&printed, formatText), "")
 	want := `
-Node  ID  Address  State         Voter  Term  Applied  Reachable
--     3   c:1      -             true   -     -        false
-a     1   a:1      leader        true   4     9        true
-b     2   b:1      follower      true   4     8        true
-d     9   d:1      not a member  false  0     0        true
+Node  ID  Address  State         Voter  Term  Applied  Last term  Last index  Reachable
+-     3   c:1      -             true   -     -        -          -           false
+a     1   a:1      leader        true   4     9        4          10          true
+b     2   b:1      follower      true   4     8        3          8           true
+d     9   d:1      not a member  false  0     0        0          0           true
 `
 	if diff := cmp.Diff(strings.TrimPrefix(want, "\n"), printed.String()); diff != "" {
 		t.Error(diff)
 	}
 	printed.Reset()
 	checkProblem(t, seen.print(&printed, formatJSON), "")
-	const first = `{"leader":"1","peers":[{"node":"","id":"3","address":"c:1","state":"","voter":true,"term":0,"applied":0,"reachable":false},`
+	const first = `{"leader":"1","peers":[{"node":"","id":"3","address":"c:1","state":"","voter":true,"term":0,"applied":0,"last_log_term":0,"last_log_index":0,"reachable":false},`
 	if got := printed.String(); !strings.HasPrefix(got, first) {
 		t.Error(got)
 	}

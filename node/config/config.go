@@ -37,6 +37,7 @@ type Config struct {
 	Read      Read
 	Raft      Raft
 	Shutdown  Shutdown
+	Autopilot Autopilot
 	Log       Log
 
 	// BootstrapPassword is bootstrap.password, or the content of
@@ -192,6 +193,29 @@ type Raft struct {
 	LogCache int
 }
 
+// Autopilot is autopilot.*: how the leader looks after the members. The names are
+// Consul's and Vault's.
+type Autopilot struct {
+	// ServerStabilizationTime is server_stabilization_time: how long a new member must
+	// have been healthy before it gets a vote. 10 s by default; 0: as soon as it is.
+	ServerStabilizationTime time.Duration
+	// LastContactThreshold is last_contact_threshold: a member that has not heard from
+	// the leader, or not answered it, for longer is not healthy. 2 s by default.
+	LastContactThreshold time.Duration
+	// MaxTrailingLogs is max_trailing_logs: nor is one that is more entries behind.
+	// 1,000 by default.
+	MaxTrailingLogs int
+	// CleanupDeadServers is cleanup_dead_servers: members that are dead are removed.
+	// Off by default.
+	CleanupDeadServers bool
+	// DeadServerLastContactThreshold is dead_server_last_contact_threshold: who has not
+	// answered the leader for so long is dead. 24 h by default.
+	DeadServerLastContactThreshold time.Duration
+	// MinQuorum is min_quorum: no voter is removed as dead if fewer would be left. It
+	// must be set, above 0, where dead members are removed.
+	MinQuorum int
+}
+
 // Shutdown is what SIGTERM starts: shutdown.*.
 type Shutdown struct {
 	// Delay is delay: readiness is off but requests are served, for the load
@@ -231,6 +255,12 @@ func Default() *Config {
 			SnapshotThreshold: 64 << 20,
 			TrailingLogs:      32_768,
 			LogCache:          4_096,
+		},
+		Autopilot: Autopilot{
+			ServerStabilizationTime:        10 * time.Second,
+			LastContactThreshold:           2 * time.Second,
+			MaxTrailingLogs:                1_000,
+			DeadServerLastContactThreshold: day,
 		},
 		Shutdown:        Shutdown{Delay: 5 * time.Second, Drain: 10 * time.Second},
 		Log:             Log{Level: "info", Format: "text"},

@@ -28,6 +28,7 @@ func table() []setting {
 		group("OAuth 2.0", oauth2Settings()),
 		group("Users and passwords", userSettings()),
 		group("Replication", slices.Concat(readSettings(), raftSettings())),
+		group("Members that come and go", autopilotSettings()),
 		group("Requests, shutdown and logs", serviceSettings()),
 	)
 }
@@ -318,6 +319,24 @@ func raftSettings() []setting {
 			"Log entries kept after a snapshot, so that a node that was away does not need one."),
 		number("raft.log_cache", func(c *Config) *int { return &c.Raft.LogCache }, 64, 1<<20,
 			"The newest entries, kept in memory for the other nodes."),
+	}
+}
+
+func autopilotSettings() []setting {
+	return []setting{
+		duration("autopilot.server_stabilization_time", func(c *Config) *time.Duration { return &c.Autopilot.ServerStabilizationTime }, 0, day,
+			"How long a new member must have been healthy before it gets a vote. The initial members have theirs at once."),
+		duration("autopilot.last_contact_threshold", func(c *Config) *time.Duration { return &c.Autopilot.LastContactThreshold },
+			100*time.Millisecond, time.Minute, "A member that has been out of contact with the leader for longer is not healthy."),
+		number("autopilot.max_trailing_logs", func(c *Config) *int { return &c.Autopilot.MaxTrailingLogs }, 1, 1<<30,
+			"Nor is one whose log is more entries behind the leader's."),
+		boolean("autopilot.cleanup_dead_servers",
+			"Whether the leader removes members that are dead. Needs autopilot.min_quorum.",
+			func(c *Config) *bool { return &c.Autopilot.CleanupDeadServers }),
+		duration("autopilot.dead_server_last_contact_threshold", func(c *Config) *time.Duration { return &c.Autopilot.DeadServerLastContactThreshold },
+			10*time.Second, 30*day, "A member that has not answered the leader for so long is dead. More than any restart and any repair takes."),
+		number("autopilot.min_quorum", func(c *Config) *int { return &c.Autopilot.MinQuorum }, 0, 99,
+			"No voter is removed as dead if fewer voters than this would be left: the number that the cluster is meant to have."),
 	}
 }
 

@@ -42,6 +42,7 @@ func (c *Config) problems() []problem {
 	all = append(all, c.addressProblems()...)
 	all = append(all, c.raftProblems()...)
 	all = append(all, c.passwordProblems()...)
+	all = append(all, c.autopilotProblems()...)
 	if c.tokensInTheClear() && c.production() {
 		all = append(all, problem{err: errTokensNeedHTTPS})
 	}
@@ -141,6 +142,14 @@ func (c *Config) raftProblems() []problem {
 	if r := c.Raft; r.ElectionTimeout < r.HeartbeatTimeout {
 		return []problem{{"raft.election_timeout", fmt.Errorf("[%s] is below raft.heartbeat_timeout [%s]; raise it",
 			formatDuration(r.ElectionTimeout), formatDuration(r.HeartbeatTimeout))}}
+	}
+	return nil
+}
+
+func (c *Config) autopilotProblems() []problem {
+	if c.Autopilot.CleanupDeadServers && c.Autopilot.MinQuorum == 0 {
+		return []problem{{"autopilot.min_quorum", errors.New("must be set where autopilot.cleanup_dead_servers is true; " +
+			"give it the number of voters that the cluster is meant to have, so that a network that is cut cannot shrink it")}}
 	}
 	return nil
 }

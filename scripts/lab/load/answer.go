@@ -58,6 +58,8 @@ func judge(o order, t Target, a answer) outcome {
 		}
 	case a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests:
 		result.unavailable(t, a)
+	case a.status == http.StatusRequestTimeout: // the body came too slowly, and was not looked at
+		result.ending = endedUnavailable
 	case t.Balancer && (a.status == http.StatusBadGateway || a.status == http.StatusGatewayTimeout):
 		result.ending, result.open = endedUnavailable, true
 	default:

@@ -63,6 +63,8 @@ func (f *fake) serve(node int, w http.ResponseWriter, r *http.Request) {
 	switch {
 	case f.flaky && f.random.IntN(50) == 0:
 		w.Header().Set("Retry-After", "1")
+	case f.flaky && f.random.IntN(100) == 0:
+		status = http.StatusRequestTimeout
 	case f.sometimes("outage without Retry-After"):
 	case f.sometimes("outage as 401"):
 		status, body = http.StatusUnauthorized, "unable to authenticate"

@@ -15,7 +15,7 @@ import (
 type Cell struct {
 	OK          int `json:"ok"`
 	Refused     int `json:"refused"`     // a certain no
-	Unavailable int `json:"unavailable"` // 503 or 429: ask again
+	Unavailable int `json:"unavailable"` // 503, 429 or 408: ask again
 	Failed      int `json:"failed"`      // no answer, or one that cannot be
 	GivenUp     int `json:"given_up"`    // by the client, on purpose
 

@@ -92,6 +92,7 @@ func newPeerClient(loaded *config.Config) (*peerClient, error) {
 		return nil, fmt.Errorf("prepare connections to the nodes: %w", err)
 	}
 	return &peerClient{
+		exchange: exchangeWith(client.Exchange), propose: proposeWith(client.Propose),
 		status: statusWith(client.Status), leave: leaveWith(client.Leave), transfer: transferWith(client.Transfer), close: client.Close,
 	}, nil
 }

@@ -32,6 +32,8 @@ func noLeader(act string) error {
 // peerClient asks the nodes of a cluster as another node does.
 type peerClient struct {
 	first    []string // addresses to begin with
+	exchange func(ctx context.Context, address string, question []byte) ([]byte, error)
+	propose  func(ctx context.Context, address string, command []byte) (outcome []byte, err error)
 	status   func(ctx context.Context, address string) (cluster.Status, error)
 	leave    func(ctx context.Context, address, id string) error
 	transfer func(ctx context.Context, address, id string) (leader string, err error)

@@ -88,7 +88,8 @@ A cluster of your own, on machines a, b and c:
   jeton certs --out certs --node a=a.example.org --node b=b.example.org --node c=c.example.org
   jeton validate --config jeton.yml       all problems of the settings at once
   jeton server --config jeton.yml         on each machine, with its own files
-  jeton operator raft list-peers --config jeton.yml     who belongs to it, and how they are`),
+  jeton operator raft list-peers --config jeton.yml     who belongs to it, and how they are
+  jeton snapshot save backup.jeton --config jeton.yml   its state in a file; restore brings it back`),
 		Example: strings.Trim(`
   jeton dev --nodes 3 --data ./cluster
   jeton server --config /etc/jeton/jeton.yml
@@ -109,6 +110,7 @@ A cluster of your own, on machines a, b and c:
 		newDevCommand(environ),
 		newCertsCommand(),
 		newOperatorCommand(environ),
+		newSnapshotCommand(environ),
 		newValidateCommand(environ),
 		newVersionCommand(),
 		newSettingsTopic(),

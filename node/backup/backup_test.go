@@ -146,14 +146,14 @@ func TestRestoreTellsWhyNot(t *testing.T) {
 	}
 	gone := errors.New("no leader")
 	for want, how := range map[string]Restoring{
-		"another cluster":      {From: ID{2}},
-		"restored":             {From: clusterID, Epoch: 5},
-		"no longer knows":      {From: clusterID, Epoch: 5, KeepSessions: true},
-		"chunk: no leader":     {From: clusterID, Propose: func(context.Context, []byte) (fsm.Outcome, error) { return fsm.Outcome{}, gone }},
-		"another restore has":  {From: clusterID, Propose: refusing(fsm.RestoreLost)},
-		"all of them run":      {From: clusterID, Propose: refusing(fsm.RestoreUnreadable)},
-		"Set the clocks right": {From: clusterID, Propose: refusing(fsm.RestoreAhead)},
-		"user":                 {From: clusterID, Propose: refusing(fsm.UnknownUser)},
+		"another cluster":                {From: ID{2}},
+		"restored":                       {From: clusterID, Epoch: 5},
+		"no longer knows":                {From: clusterID, Epoch: 5, KeepSessions: true},
+		"nothing has changed: no leader": {From: clusterID, Propose: func(context.Context, []byte) (fsm.Outcome, error) { return fsm.Outcome{}, gone }},
+		"another restore has":            {From: clusterID, Propose: refusing(fsm.RestoreLost)},
+		"all of them run":                {From: clusterID, Propose: refusing(fsm.RestoreUnreadable)},
+		"Set the clocks right":           {From: clusterID, Propose: refusing(fsm.RestoreAhead)},
+		"user":                           {From: clusterID, Propose: refusing(fsm.UnknownUser)},
 	} {
 		if how.Propose == nil {
 			how.Propose = l.propose
@@ -235,6 +235,26 @@ func TestServerConfirms(t *testing.T) {
 	}
 	if b, err := saveFrom(t.Context(), server, key, true); err != nil {
 		t.Errorf("%d bytes, %v", len(b), err)
+	}
+}
+
+// TestFetchGivesTheSnapshotBack when it cannot go on.
+func TestFetchGivesTheSnapshotBack(t *testing.T) {
+	t.Parallel()
+	key := testKey(t, 7)
+	l := newLog(t, clusterID, key)
+	server := NewServer(l.state, func(context.Context) error { return nil }, Header{})
+	defer server.Close()
+	full := errors.New("disk full")
+	for range maxSaves + 1 {
+		ctx, cancel := context.WithCancel(t.Context())
+		err := Fetch(ctx, server.Answer, false, func(Header) (io.Writer, error) {
+			cancel()
+			return &limited{err: full}, nil
+		})
+		if !errors.Is(err, full) {
+			t.Error(err)
+		}
 	}
 }
 

@@ -5,7 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"time"
 )
+
+// endPatience is how long a node may take to hear that nobody wants its snapshot.
+const endPatience = 2 * time.Second
 
 // Fetch takes a snapshot of a node's state: ask puts a question to its [Server]. It hands
 // what the snapshot holds to begin, which returns where its bytes are to be written.
@@ -16,6 +20,14 @@ func Fetch(ctx context.Context, ask func(context.Context, []byte) ([]byte, error
 	}); err != nil {
 		return err
 	}
+	whole := false
+	defer func() {
+		if !whole { // else its place would be taken for a while
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endPatience)
+			defer cancel()
+			_ = exchange(ctx, ask, question{Save: opened.Save, End: true}, func([]byte) error { return nil })
+		}
+	}()
 	to, err := begin(opened.Header)
 	if err != nil {
 		return err
@@ -29,6 +41,7 @@ func Fetch(ctx context.Context, ask func(context.Context, []byte) ([]byte, error
 			return err
 		}
 	}
+	whole = true
 	return nil
 }
 

@@ -71,9 +71,20 @@ func Restore(ctx context.Context, state *fsm.FSM, how Restoring) error {
 	if err := b.flush(); err != nil {
 		return err
 	}
-	return b.propose(fsm.Restore{
+	if err := b.propose(fsm.Restore{
 		Restore: b.id, Digest: [sha256.Size]byte(b.hash.Sum(nil)), From: how.From, Epoch: how.Epoch + 1, KeepSessions: how.KeepSessions,
-	})
+	}); err != nil {
+		return unless(err, "whether it was restored is not known; to repeat the command is safe")
+	}
+	return nil
+}
+
+// unless says what an error means, if it does not do so itself.
+func unless(err error, meaning string) error {
+	if _, refused := errors.AsType[*RefusedError](err); refused {
+		return err
+	}
+	return fmt.Errorf("%s: %w", meaning, err)
 }
 
 // counter counts what is written to it.
@@ -120,7 +131,7 @@ func (b *bringer) flush() error {
 	}
 	_, _ = b.hash.Write(b.buf) // never fails
 	if err := b.propose(fsm.RestoreChunk{Restore: b.id, Sequence: b.sequence, Data: b.buf}); err != nil {
-		return err
+		return unless(err, "not restored, and nothing has changed")
 	}
 	b.sequence++
 	b.done += int64(len(b.buf))
@@ -139,7 +150,7 @@ func (b *bringer) propose(c fsm.Command) error {
 	operation.Name(command)
 	outcome, err := b.how.Propose(b.ctx, command)
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.Kind(), err)
+		return err
 	}
 	if outcome.Reason != fsm.Done {
 		return &RefusedError{Reason: outcome.Reason, KeepSessions: b.how.KeepSessions}

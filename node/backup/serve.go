@@ -25,14 +25,16 @@ const (
 	savePatience = time.Minute
 )
 
-// question is what a node is asked, in JSON. Either Begin, and the answer is an opening;
-// or Save and Part, and the answer is the next bytes of the snapshot, none at its end.
+// question is what a node is asked, in JSON. Begin: the answer is an opening. Save and
+// Part: the next bytes of the snapshot, none at its end. Save and End: nothing, it is
+// given up.
 type question struct {
 	Begin bool `json:"begin,omitempty"`
 	// Stale asks for the state as it is; else it holds all that was acknowledged before.
 	Stale bool   `json:"stale,omitempty"`
 	Save  string `json:"save,omitempty"`
 	Part  int    `json:"part,omitempty"` // counted from 0
+	End   bool   `json:"end,omitempty"`
 }
 
 type opening struct {
@@ -78,6 +80,10 @@ func (s *Server) Answer(ctx context.Context, asked []byte) ([]byte, error) {
 	s.mu.Unlock()
 	if v == nil {
 		return nil, errors.New("the snapshot is not being saved any more: it was given up, or the node was restarted")
+	}
+	if q.End {
+		v.end()
+		return nil, nil
 	}
 	b, err := v.part(q.Part)
 	if err != nil || len(b) == 0 {

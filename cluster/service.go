@@ -60,6 +60,10 @@ type ServiceConfig struct {
 	// Handler answers requests. Required.
 	Handler Handler
 
+	// Ended is called, concurrently, when a connection has ended on which a peer's raft
+	// spoke to this node's: perhaps the peer has, too. It must not block. Nil: nobody asks.
+	Ended func()
+
 	// Now is the clock, for I/O deadlines. Required.
 	Now func() time.Time
 
@@ -105,6 +109,9 @@ func (c *ServiceConfig) complete() error {
 	}
 	if c.Advertise == "" {
 		c.Advertise = c.Listener.Addr().String()
+	}
+	if c.Ended == nil {
+		c.Ended = func() {}
 	}
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
@@ -161,7 +168,7 @@ func NewService(cfg ServiceConfig) (*Service, error) {
 		peers:  make(map[string]int),
 		rpc:    make(map[*rpcConn]struct{}),
 	}
-	s.stream = newStreamLayer(ctx, &s.dialer, cfg.Advertise)
+	s.stream = newStreamLayer(ctx, &s.dialer, cfg.Advertise, cfg.Ended)
 	return s, nil
 }
 

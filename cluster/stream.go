@@ -16,6 +16,7 @@ type streamLayer struct {
 	dialer   *dialer
 	address  streamAddr
 	accepted chan net.Conn
+	ended    func()          // an accepted connection has
 	ctx      context.Context //nolint:containedctx // the life of the layer; its cancel is beside it
 	cancel   context.CancelFunc
 
@@ -39,12 +40,13 @@ type streamConn struct {
 	once  sync.Once
 }
 
-func newStreamLayer(ctx context.Context, d *dialer, address string) *streamLayer {
+func newStreamLayer(ctx context.Context, d *dialer, address string, ended func()) *streamLayer {
 	ctx, cancel := context.WithCancel(ctx)
 	return &streamLayer{
 		dialer:   d,
 		address:  streamAddr(address),
 		accepted: make(chan net.Conn),
+		ended:    ended,
 		ctx:      ctx,
 		cancel:   cancel,
 		conns:    make(map[*streamConn]struct{}),
@@ -95,6 +97,7 @@ func (l *streamLayer) serve(conn net.Conn, patience time.Duration) {
 	select {
 	case l.accepted <- tracked:
 		<-tracked.done
+		l.ended()
 	case <-timer.C:
 		_ = tracked.Close()
 	case <-tracked.done:

@@ -199,5 +199,21 @@ func (t *Transport) LearnCommit(leader raft.ServerID, address raft.ServerAddress
 	}
 }
 
+// StandForElection has this node's raft become a candidate at once, as the message TimeoutNow
+// of a leader that hands over would; nothing happens while raft is too busy to take messages.
+// It is safe at any moment, for elections are; it disturbs a leader that is well. Does not
+// block; safe for concurrent use.
+func (t *Transport) StandForElection() {
+	rpc := raft.RPC{
+		Command:  &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}},
+		RespChan: make(chan raft.RPCResponse, 1), // nobody reads the answer
+	}
+	select {
+	case t.inbox <- rpc:
+	case <-t.closed:
+	default:
+	}
+}
+
 // SetHeartbeatHandler does nothing, on purpose; see [Transport].
 func (*Transport) SetHeartbeatHandler(func(raft.RPC)) {}

@@ -31,6 +31,7 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 		ServerTLS:   n.transportTLS.TransportServer(),
 		ClientTLS:   n.peerTLS,
 		Handler:     peerHandler{n},
+		Ended:       r.peerEnded,
 		Now:         time.Now,
 		Logger:      n.log.Named("cluster"),
 	})
@@ -68,6 +69,7 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 	}
 	n.onClose("raft transport", transport.Close)
 	r.learnCommit = transport.LearnCommit
+	r.vigil.stand, r.vigil.turn = transport.StandForElection, n.config.Raft.ElectionTimeout/vigilTurns
 	if n.config.Read.Mode == config.ReadLease {
 		r.useLease(n.config.Read.Lease, bootTime)
 	}

@@ -60,7 +60,8 @@ type replica struct {
 	inherited   func() []fsm.ReadLease // what a new leader must reckon with: the state's
 	log         hclog.Logger
 
-	applied    broadcast     // the state machine applied an entry
+	applied    broadcast // the state machine applied an entry
+	vigil      vigil
 	leadership broadcast     // another leader, or none, is known
 	leaderTerm atomic.Uint64 // the newest term this node led with its barrier done
 
@@ -74,6 +75,7 @@ type replica struct {
 // started. fatal is called when it cannot go on.
 func newReplica(id raft.ServerID, addresses *addressBook, log hclog.Logger, fatal func(error)) *replica {
 	r := &replica{id: id, addresses: addresses, log: log, notify: make(chan bool, 8)}
+	r.vigil.ended = make(chan struct{}, 1)
 	r.state = fsm.New(r.stateApplied)
 	r.meter = &meter{FSM: r.state, now: time.Now, fatal: fatal}
 	r.clock = newClusterClock(wallTime, bootTime, func() int64 { return int64(r.state.Now()) })
@@ -129,6 +131,7 @@ func (r *replica) watch() {
 		}
 	})
 	r.raft.RegisterObserver(r.observer)
+	r.running.Go(func() { r.keepVigil(ctx) })
 	r.running.Go(func() {
 		for {
 			select {

@@ -279,6 +279,7 @@ func (p *incarnation) open() error {
 	rc.CommitTimeout = simCommit
 	transport := &simTransport{from: p, address: m.address, addressOf: n.addresses.addressOf, timeout: rc.HeartbeatTimeout * 2}
 	r.learnCommit = transport.LearnCommit
+	r.vigil.stand, r.vigil.turn = transport.StandForElection, simHeartbeat/vigilTurns
 	r.coverage.bootTime = m.bootTime
 	if v.lease > 0 {
 		r.useLease(v.lease, m.bootTime)
@@ -398,6 +399,7 @@ func (m *member) kill() {
 	m.process = nil
 	m.mu.Unlock()
 	close(p.dead)
+	m.sim.net.ended(m.sim.members)
 	p.cancel()
 	_ = p.node.Close()
 }

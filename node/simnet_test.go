@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -17,7 +18,7 @@ import (
 
 var (
 	errReset   = errors.New("connection reset")
-	errRefused = errors.New("connection refused")
+	errRefused = fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
 	errTimeout = errors.New("timeout")
 )
 
@@ -241,6 +242,25 @@ func (t *simTransport) LearnCommit(leader raft.ServerID, address raft.ServerAddr
 	select {
 	case t.from.inbox <- rpc:
 	default:
+	}
+}
+
+func (t *simTransport) StandForElection() {
+	rpc := raft.RPC{RespChan: make(chan raft.RPCResponse, 1), Command: &raft.TimeoutNowRequest{
+		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax},
+	}}
+	select {
+	case t.from.inbox <- rpc:
+	default:
+	}
+}
+
+// ended tells members that connections to them have ended.
+func (*simNet) ended(members []*member) {
+	for _, m := range members {
+		if p := m.running(); p != nil {
+			p.node.replica.peerEnded()
+		}
 	}
 }
 

@@ -111,10 +111,13 @@ func (j *journal) mayExit() bool {
 
 // violate writes down a broken promise.
 func (j *journal) violate(format string, args ...any) {
-	what := fmt.Sprintf(format, args...)
-	now := time.Now()
-	v := violation{At: now, What: what, During: j.activeAt(now)}
-	j.add(event{At: now, Fault: violationFault, Text: what + " (during: " + strings.Join(v.During, ", ") + ")"})
+	j.violateAt(time.Now(), fmt.Sprintf(format, args...))
+}
+
+// violateAt writes down a promise that was broken at a moment that is over.
+func (j *journal) violateAt(at time.Time, what string) {
+	v := violation{At: at, What: what, During: j.activeAt(at)}
+	j.add(event{At: at, Fault: violationFault, Text: what + " (during: " + strings.Join(v.During, ", ") + ")"})
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.violations = append(j.violations, v)

@@ -87,8 +87,9 @@ func (l *laboratory) finish(ctx context.Context, rests bool) {
 		if rests {
 			l.load.Settle(ctx)
 		}
-		for _, problem := range l.load.Check() {
-			l.journal.violate("%s", problem)
+		l.load.Check()
+		for _, f := range l.load.Findings() {
+			l.journal.violateAt(f.At, f.What)
 		}
 	}
 	state := int64(0)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"time"
 
@@ -56,34 +57,66 @@ func (h *History) judge(number int, part []Operation) {
 	if len(part) == 0 {
 		return
 	}
-	problems := staleAnswers(part)
+	findings := append(staleAnswers(part), h.config.baseless(part)...)
+	switch h.config.verdict(part) {
+	case porcupine.Ok:
+	case porcupine.Illegal:
+		findings = append(findings, h.config.unexplained(number, part))
+	case porcupine.Unknown:
+		findings = append(findings, Finding{time.Duration(part[0].call), fmt.Sprintf("family %d: not judged within %s", number, checkTimeout)})
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tally.Checked++
+	for i, f := range findings {
+		if i == len(findings)-1 {
+			f.What += "\n" + h.report(part)
+		}
+		h.findLocked(f)
+	}
+}
+
+// verdict tells whether some order explains a family's operations.
+func (c Config) verdict(part []Operation) porcupine.CheckResult {
 	requests := make([]porcupine.Operation, 0, len(part))
 	for i := range part {
 		op := &part[i]
 		if op.in.Action == Authenticate && op.out.Answer == Dead {
-			if !h.config.killed(part, op) {
-				problems = append(problems, fmt.Sprintf("%s: refused, and nobody invalidated it", op.in))
-			}
 			continue // either answer is right until a kill is acknowledged
 		}
-		mayRepeat, mayEnd := h.config.windows(part, op)
+		mayRepeat, mayEnd := c.windows(part, op)
 		requests = append(requests, porcupine.Operation{
 			ClientId: op.client, Call: op.call, Return: op.end, Output: op.out,
 			Input: request{Input: op.in, mayRepeat: mayRepeat, mayEnd: mayEnd},
 		})
 	}
-	if verdict := porcupine.CheckOperationsTimeout(familyModel(), requests, checkTimeout); verdict != porcupine.Ok {
-		problems = append(problems, fmt.Sprintf("family %d: linearizable: %s", number, verdict))
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.tally.Checked++
-	for i, problem := range problems {
-		if i == len(problems)-1 {
-			problem += "\n" + h.report(part)
+	return porcupine.CheckOperationsTimeout(familyModel(), requests, checkTimeout)
+}
+
+// unexplained finds the first answer with which no order is left.
+func (c Config) unexplained(number int, part []Operation) Finding {
+	answers := slices.DeleteFunc(slices.Clone(part), func(op Operation) bool { return op.open() })
+	slices.SortStableFunc(answers, func(a, b Operation) int { return cmp.Compare(a.end, b.end) })
+	first := sort.Search(len(answers), func(i int) bool { return c.verdict(until(part, answers[i].end)) == porcupine.Illegal })
+	op := answers[min(first, len(answers)-1)]
+	return Finding{time.Duration(op.end), fmt.Sprintf("family %d: not linearizable: no order explains the answer of client %d: %s -> %s", number, op.client, op.in, op.out)}
+}
+
+// until is what was known of operations at a moment.
+func until(part []Operation, at int64) (known []Operation) {
+	for _, op := range part {
+		switch {
+		case op.call > at:
+			continue
+		case op.end <= at:
+		case op.in.Action == Authenticate:
+			continue
+		default:
+			op.end, op.out = never, Output{Answer: Unknown}
 		}
-		h.problemLocked("%s", problem)
+		known = append(known, op)
 	}
+	return known
 }
 
 // report lists the operations of a family, with times for people: since it began.
@@ -124,7 +157,7 @@ func (c Config) windows(part []Operation, op *Operation) (mayRepeat, mayEnd bool
 // staleAnswers finds tokens that were called valid by an answer to a question asked
 // after a kill was acknowledged. The search for an order would find them too, and say
 // less clearly what is wrong.
-func staleAnswers(part []Operation) (problems []string) {
+func staleAnswers(part []Operation) (findings []Finding) {
 	born := births(part)
 	for i := range part {
 		read := &part[i]
@@ -136,10 +169,11 @@ func staleAnswers(part []Operation) (problems []string) {
 			return ended && kill.end < read.call && kill.call > born[read.in.Generation] && kill.in.kills(read.in.Generation)
 		})
 		if stale >= 0 {
-			problems = append(problems, fmt.Sprintf("%s: called valid by client %d, asked after the acknowledgement of %s", read.in, read.client, part[stale].in))
+			findings = append(findings, Finding{time.Duration(read.end), fmt.Sprintf(
+				"%s: called valid by client %d, asked after the acknowledgement of %s", read.in, read.client, part[stale].in)})
 		}
 	}
-	return problems
+	return findings
 }
 
 // births returns when each generation was first known to exist.
@@ -171,6 +205,16 @@ func (in Input) kills(generation int) bool {
 	case Issue, Authenticate, InvalidateRefresh:
 	}
 	return false
+}
+
+// baseless finds tokens that were called dead although nobody had asked for that.
+func (c Config) baseless(part []Operation) (findings []Finding) {
+	for i := range part {
+		if op := &part[i]; op.in.Action == Authenticate && op.out.Answer == Dead && !c.killed(part, op) {
+			findings = append(findings, Finding{time.Duration(op.end), fmt.Sprintf("%s: refused, and nobody invalidated it", op.in)})
+		}
+	}
+	return findings
 }
 
 // killed tells whether anything that began before an answer may have ended its token.

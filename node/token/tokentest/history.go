@@ -7,8 +7,14 @@ import (
 	"time"
 )
 
-// maxProblems bounds what is remembered; more are counted.
-const maxProblems = 100
+// maxFindings bounds what is remembered; more are counted.
+const maxFindings = 100
+
+// Finding is something that is wrong.
+type Finding struct {
+	At   time.Duration // by Config.Now: when it showed, if that is known, or else was found
+	What string
+}
 
 // Config says how a [History] judges.
 type Config struct {
@@ -31,8 +37,8 @@ type History struct {
 	begun    int
 	families map[int]*family // those not yet checked and dropped
 	users    map[string]*user
-	problems []string
-	more     int // problems beyond maxProblems
+	findings []Finding
+	more     int // beyond maxFindings
 	tally    Tally
 }
 
@@ -242,22 +248,37 @@ func (h *History) Problem(format string, args ...any) {
 }
 
 func (h *History) problemLocked(format string, args ...any) {
-	if len(h.problems) == maxProblems {
-		h.more++
-		return
-	}
-	h.problems = append(h.problems, fmt.Sprintf(format, args...))
+	h.findLocked(Finding{time.Duration(h.nowLocked()), fmt.Sprintf(format, args...)})
 }
 
-// Problems returns what was found wrong so far.
-func (h *History) Problems() []string {
+// findLocked notes what was found, once: a family may be checked again.
+func (h *History) findLocked(f Finding) {
+	switch {
+	case slices.ContainsFunc(h.findings, func(known Finding) bool { return known.What == f.What }):
+	case len(h.findings) == maxFindings:
+		h.more++
+	default:
+		h.findings = append(h.findings, f)
+	}
+}
+
+// Findings returns what was found wrong so far, in the order it was found.
+func (h *History) Findings() []Finding {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	all := slices.Clip(h.problems)
+	all := slices.Clone(h.findings)
 	if h.more > 0 {
-		all = append(all, fmt.Sprintf("and %d more problems", h.more))
+		all = append(all, Finding{all[len(all)-1].At, fmt.Sprintf("and %d more problems", h.more)})
 	}
 	return all
+}
+
+// Problems is Findings in words alone.
+func (h *History) Problems() (texts []string) {
+	for _, f := range h.Findings() {
+		texts = append(texts, f.What)
+	}
+	return texts
 }
 
 // Tally returns how much was seen so far.

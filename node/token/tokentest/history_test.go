@@ -3,6 +3,7 @@ package tokentest_test
 import (
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -207,6 +208,31 @@ func TestStories(t *testing.T) {
 	}
 }
 
+// What is wrong is said of the answer that shows it, and of its moment.
+func TestFindingsNameTheAnswerThatShowsThem(t *testing.T) {
+	h, _ := tell(tokentest.Config{Window: 30}, []told{
+		{1, 2, all(tokentest.Issue), yields("0")},
+		{3, 4, ask(tokentest.Refresh, 0), yields("1")},
+		{5, 9, ask(tokentest.InvalidateRefresh, 1), ended(1, 0)},
+		{6, 8, ask(tokentest.InvalidateRefresh, 1), ended(1, 0)},
+		{20, 21, ask(tokentest.InvalidateAccess, 1), ended(1, 0)},
+		{30, 31, ask(tokentest.Authenticate, 1), done()},
+	})
+	h.Check() // again: nothing is found twice
+	var got []tokentest.Finding
+	for _, f := range h.Findings() {
+		f.What, _, _ = strings.Cut(f.What, "\n")
+		got = append(got, f)
+	}
+	want := []tokentest.Finding{
+		{At: 31, What: "authenticate 0.1: called valid by client 5, asked after the acknowledgement of invalidate access 0.1"},
+		{At: 9, What: "family 0: not linearizable: no order explains the answer of client 2: invalidate refresh 0.1 -> done 1+0"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // Without a window a second use ends the family, unless it was in the very millisecond.
 func TestNoWindow(t *testing.T) {
 	story := []told{
@@ -270,10 +296,11 @@ func TestUserWideOperationsReachEveryFamilyInTime(t *testing.T) {
 func TestProblemsAreBounded(t *testing.T) {
 	h := tokentest.NewHistory(tokentest.Config{})
 	var clients sync.WaitGroup
+	var wrong atomic.Int64
 	for range 4 {
 		clients.Go(func() {
 			for range 50 {
-				h.Problem("wrong")
+				h.Problem("wrong in way %d", wrong.Add(1))
 			}
 		})
 	}

@@ -217,6 +217,20 @@ func (l *Load) Check() []string { return l.history.Check() }
 // Problems returns what was found wrong so far, at any time.
 func (l *Load) Problems() []string { return l.history.Problems() }
 
+// Finding is something wrong, and when it showed.
+type Finding struct {
+	At   time.Time
+	What string
+}
+
+// Findings returns what was found wrong so far, at any time.
+func (l *Load) Findings() (findings []Finding) {
+	for _, f := range l.history.Findings() {
+		findings = append(findings, Finding{l.began.Add(f.At), f.What})
+	}
+	return findings
+}
+
 // Canaries returns secrets that were sent or seen, to be searched for where no secret
 // may be: every password, and of a long run's tokens a random sample of some thousands.
 func (l *Load) Canaries() []string { return l.canaries.all() }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -38,7 +39,8 @@ type options struct {
 	json     bool
 	verbose  bool
 
-	binary string
+	settings map[string]string // of every node, instead of the laboratory's usual ones
+	binary   string
 }
 
 func (o *options) addFlags(cmd *cobra.Command) {
@@ -131,10 +133,9 @@ func (o *options) emptyOut() error {
 
 // setup is the cluster that the options ask for.
 func (o *options) setup() setup {
-	return setup{
-		out: o.out, binary: o.binary, seed: o.seed, nodes: o.nodes,
-		settings: baseSettings(o.readMode, o.logLevel),
-	}
+	settings := baseSettings(o.readMode, o.logLevel)
+	maps.Copy(settings, o.settings)
+	return setup{out: o.out, binary: o.binary, seed: o.seed, nodes: o.nodes, settings: settings}
 }
 
 // again is the command that repeats a run, but for the flags in more.

@@ -94,6 +94,11 @@ func (l *laboratory) finish(ctx context.Context, rests bool) {
 	}
 	state := int64(0)
 	if rests {
+		index, err := l.cluster.sameDigests(ctx)
+		if err != nil {
+			l.journal.violate("the nodes' states cannot be compared: %v", err)
+		}
+		l.checked = append(l.checked, fmt.Sprintf("the state of every node compared at entry %d", index))
 		if err := l.cluster.snapshotEverywhere(ctx); err != nil {
 			l.journal.violate("the nodes take no snapshots: %v", err)
 		}

@@ -74,7 +74,7 @@ Exit code 0: nothing was wrong; 1: a promise was broken; 2: it could not be trie
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newRunCommand(), newFaultsCommand(), newPlantedCommand())
+	root.AddCommand(newRunCommand(), newFaultsCommand(), newRoundsCommand(), newPlantedCommand())
 	root.AddCommand(newBurstsCommand(), newRepeatsCommand(), newRollingCommand())
 	return root
 }

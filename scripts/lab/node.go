@@ -146,6 +146,7 @@ func (n *node) start() (*process, error) {
 	defer func() { _ = log.Close() }() // the process has its own
 	p := &process{began: time.Now(), done: make(chan struct{})}
 	p.cmd = exec.Command(n.cluster.setup.binary, "server", "--config", n.config()) //nolint:gosec,noctx // our own build; it is ended by supervise
+	p.cmd.Dir = n.folder
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "JETON_LAB_CLOCK=" + n.file("clock")}, n.environ...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ctrl-C is for the laboratory

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -122,6 +123,52 @@ func (c *cluster) newestSnapshots() map[string]uint64 {
 	}
 	return newest
 }
+
+// sameDigests asks every node for the digest of its state, as it has it in memory. At the same index they must be the
+// same. It returns the index.
+func (c *cluster) sameDigests(ctx context.Context) (index uint64, err error) {
+	for began := time.Now(); time.Since(began) < digestPatience; pause(ctx, replacePoll) {
+		var states []savedState
+		for _, n := range c.nodes {
+			saved, err := c.save(ctx, n)
+			if err != nil {
+				return 0, err
+			}
+			states = append(states, saved)
+		}
+		if slices.ContainsFunc(states, func(s savedState) bool { return s.Index != states[0].Index }) {
+			continue // something is still being written
+		}
+		for i, s := range states {
+			if s.Digest != states[0].Digest {
+				c.journal.violate("at entry %d the state of %s is %s and that of %s is %s", s.Index, c.nodes[0].name, states[0].Digest, c.nodes[i].name, s.Digest)
+			}
+		}
+		return states[0].Index, nil
+	}
+	return 0, fmt.Errorf("the nodes do not come to rest at one index within %v", digestPatience)
+}
+
+// savedState is what `jeton snapshot save` says of what it has saved.
+type savedState struct {
+	Index  uint64 `json:"index"`
+	Digest string `json:"digest"`
+}
+
+// save saves the state that a node has.
+func (c *cluster) save(ctx context.Context, n *node) (s savedState, err error) {
+	var out strings.Builder
+	if err := c.jeton(ctx, &out, "snapshot", "save", n.file("state"), "--config", c.nodes[0].config(),
+		"--node", n.name, "--stale", "--force", "--format", "json"); err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal([]byte(out.String()), &s); err != nil {
+		return s, fmt.Errorf("read what snapshot save says: %w", err)
+	}
+	return s, nil
+}
+
+const digestPatience = 20 * time.Second
 
 // compareStates checks that the states of all nodes are one state: from the oldest snapshot on, the entries of the log
 // must lead to every other one, byte for byte. It returns how many were compared.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"jeton/fsm"
+	"jeton/node/backup"
 	"jeton/node/realm"
 	"jeton/node/token"
 	"jeton/node/token/tokentest"
@@ -35,7 +36,11 @@ func (c *client) run(stop <-chan struct{}) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(50+c.random.IntN(1500))*time.Millisecond)
-		c.act(ctx, c.choose())
+		if c.sim.options.restores && c.random.IntN(100) == 0 {
+			c.restore(ctx)
+		} else {
+			c.act(ctx, c.choose())
+		}
 		cancel()
 	}
 }
@@ -69,6 +74,31 @@ func (c *client) choose() tokentest.Input {
 		in.Action = tokentest.Authenticate
 	}
 	return in
+}
+
+// restore restores what a member has: all users as they are, and nobody's tokens.
+func (c *client) restore(ctx context.Context) {
+	state, err := c.p.backup(ctx)
+	if err != nil {
+		return
+	}
+	c.sim.restored.Store(true)
+	var operations []*tokentest.Operation
+	for _, user := range []string{"user0", "user1"} {
+		operations = append(operations, c.history.Start(c.number, tokentest.Input{Action: tokentest.InvalidateUser, User: user}))
+	}
+	err = backup.Restore(ctx, state, backup.Restoring{Propose: c.p.proposeEncoded, From: simClusterID, Epoch: state.Summary().Epoch})
+	_, refused := errors.AsType[*backup.RefusedError](err)
+	for _, op := range operations {
+		switch {
+		case c.p.isDead(), err != nil && !refused:
+			c.history.End(op, tokentest.Output{Answer: tokentest.Unknown})
+		case refused: // for another one came before
+			c.history.Drop(op)
+		default:
+			c.history.End(op, tokentest.Output{})
+		}
+	}
 }
 
 // act sends one request and records what came of it.
@@ -110,6 +140,7 @@ func (c *client) ask(ctx context.Context, in tokentest.Input, pair tokentest.Pai
 		_, err = c.p.node.Propose(ctx, fsm.SetPassword{Realm: fsm.RealmNative, Username: fsm.Username(in.User), Verifier: simPassword})
 	}
 	return tokentest.Output{
+		Uncounted:   c.sim.restored.Load(), // what a restore ended is not there to be counted
 		Pair:        tokentest.Pair{Access: got.AccessToken.Expose(), Refresh: got.RefreshToken.Expose()},
 		Invalidated: counts.Invalidated, PreviouslyInvalidated: counts.PreviouslyInvalidated,
 	}, err
@@ -126,9 +157,11 @@ func (c *client) classify(in tokentest.Input, err error) (out tokentest.Answer, 
 		return tokentest.Done, true
 	case errors.Is(err, realm.ErrOverloaded):
 		return 0, false
-	case in.Action == tokentest.Authenticate && errors.Is(err, token.ErrExpired):
+	case in.Action == tokentest.Authenticate && errors.Is(err, token.ErrExpired),
+		in.Action == tokentest.Authenticate && errors.Is(err, token.ErrUnknown) && c.sim.restored.Load():
 		return tokentest.Dead, true
-	case in.Action == tokentest.Refresh && refused && refusal.Reason == fsm.TokenInvalidated:
+	case in.Action == tokentest.Refresh && refused && refusal.Reason == fsm.TokenInvalidated,
+		in.Action == tokentest.Refresh && refused && refusal.Reason == fsm.UnknownToken && c.sim.restored.Load():
 		return tokentest.Invalidated, true
 	case in.Action == tokentest.Refresh && refused && refusal.Reason == fsm.Reused && c.sim.options.window < 0:
 		return tokentest.Reused, true

@@ -96,6 +96,7 @@ func randomHistory(t *testing.T, seed uint64, v variant) (h *tokentest.History, 
 		}
 		h = tokentest.NewHistory(tokentest.Config{Window: o.window})
 		o.spares = int(seed / 2 % 2)
+		o.restores = seed/4%4 == 0
 		s := newSim(t, o)
 		defer s.close()
 		for _, m := range s.members {
@@ -109,6 +110,7 @@ func randomHistory(t *testing.T, seed uint64, v variant) (h *tokentest.History, 
 		}
 		s.addUser("user0")
 		s.addUser("user1")
+		s.initialize(0)
 		stop := make(chan struct{})
 		var clients sync.WaitGroup
 		for i := range simClients + v.clients {

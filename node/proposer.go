@@ -198,6 +198,9 @@ func (p *proposer) take() []*proposal {
 		if count == fsm.MaxCommands || (count > 0 && size > fsm.MaxEntryBytes-entryOverheadBytes) {
 			break
 		}
+		if count > 0 && fsm.Kind(next.command[0]) == fsm.KindRestore {
+			break // the state machine gets ready for one that an entry begins with, and stops no readers
+		}
 		count++
 	}
 	batch := make([]*proposal, count)

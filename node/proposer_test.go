@@ -182,6 +182,37 @@ func TestProposerRefusesAtOnceWhenTheQueueIsFull(t *testing.T) {
 	})
 }
 
+func TestARestoreBeginsAnEntry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		log := &fakeLog{leader: true, attempt: func(_ context.Context, commands [][]byte) ([]fsm.Outcome, error) {
+			<-release
+			return make([]fsm.Outcome, len(commands)), nil
+		}}
+		p := newProposer(log)
+		var callers sync.WaitGroup
+		propose := func(c fsm.Command) {
+			callers.Go(func() { _, _ = p.Propose(t.Context(), c) })
+			synctest.Wait()
+		}
+		for n := range maxInFlight + 1 {
+			propose(deleteRole(n))
+		}
+		propose(fsm.Restore{Restore: [16]byte{1}, From: [16]byte{1}})
+		propose(deleteRole(9))
+		close(release)
+		callers.Wait()
+		var first []fsm.Kind
+		for _, batch := range log.batches {
+			first = append(first, fsm.Kind(batch[0][0]))
+		}
+		if last := len(log.batches) - 1; last != maxInFlight+1 || first[last] != fsm.KindRestore || len(log.batches[last]) != 2 {
+			t.Errorf("%d batches, which begin with %v", len(log.batches), first)
+		}
+		p.close()
+	})
+}
+
 func TestForwardedCommandsAreNotForwardedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &fakeLog{leader: false, attempt: applied(time.Millisecond)}

@@ -67,6 +67,7 @@ type simOptions struct {
 	// formation has members find each other as in production. Else the first is
 	// given the configuration.
 	formation bool
+	restores  bool                 // clients restore backups, too
 	settings  func(*config.Config) // changes every member's; nil: none
 	log       io.Writer            // of all members; nil: nowhere
 }
@@ -80,6 +81,8 @@ type sim struct {
 	net     *simNet
 	members []*member
 	log     hclog.Logger
+
+	restored atomic.Bool // a backup, or that has begun
 
 	mu        sync.Mutex
 	senders   map[uint64]string // term -> who sent AppendEntries in it

@@ -9,7 +9,7 @@ import (
 // weather is what the faults that are active do to the network, together: each adds its part and takes
 // it away again, and none undoes another's. Its methods may be called concurrently.
 type weather struct {
-	network *network.Network
+	network links
 	hosts   []string // the clients' too
 
 	mu    sync.Mutex
@@ -20,7 +20,13 @@ type weather struct {
 // part is what one fault does to one direction; the zero link for those that it leaves alone.
 type part func(from, to string) network.Link
 
-func newWeather(n *network.Network, hosts []string) *weather {
+// links are a network's.
+type links interface {
+	Get(from, to string) network.Link
+	Set(from, to string, link network.Link)
+}
+
+func newWeather(n links, hosts []string) *weather {
 	return &weather{network: n, hosts: hosts, parts: map[int]part{}}
 }
 

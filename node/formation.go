@@ -133,6 +133,9 @@ func (n *Node) stepMembership(ctx context.Context) (reason string, err error) {
 	if address, _ := n.replica.raft.LeaderWithID(); address == "" {
 		peers, _ := n.discover(ctx)
 		n.addresses.note(peers, servers)
+		if n.leftBehind(peers) {
+			n.fail(errors.New("the cluster was recovered without this node, whose data is from before; empty its path.data and start it, and it joins as a new member"))
+		}
 	}
 	for _, server := range servers {
 		if server.ID == n.replica.id {

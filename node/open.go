@@ -74,7 +74,11 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 		r.useLease(n.config.Read.Lease, bootTime)
 	}
 
-	if err := r.start(raftConfig(n.config, r.id, n.log, r.notify), stores, transport); err != nil {
+	rc := raftConfig(n.config, r.id, n.log, r.notify)
+	if err := n.recoverQuorum(context.Background(), stores, rc, transport); err != nil {
+		return err
+	}
+	if err := r.start(rc, stores, transport); err != nil {
 		return err
 	}
 	n.onClose("raft", func() error { return r.raft.Shutdown().Error() })

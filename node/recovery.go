@@ -1,0 +1,239 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"jeton/cluster"
+	"jeton/fsm"
+)
+
+const (
+	// peersFile, in the data folder, is how an operator says that most voters are lost
+	// for good and this node is to go on alone. It has the form that Consul, Nomad and
+	// Vault know. It is read once, at the start.
+	peersFile = "raft/peers.json"
+	// recoveryPatience is how long the lost members have to show that they are not.
+	recoveryPatience = 5 * time.Second
+	// maxPeersFile bounds what is read of the file, in bytes.
+	maxPeersFile = 64 << 10
+)
+
+// survivor is one entry of the peers file.
+type survivor struct {
+	ID       raft.ServerID      `json:"id"`
+	Address  raft.ServerAddress `json:"address"`
+	NonVoter bool               `json:"non_voter"`
+	// KeepSessions keeps the sessions of this node's state, though some of them may
+	// have ended without it.
+	KeepSessions bool `json:"keep_sessions"`
+}
+
+// readPeers returns the entry of the file, which must be self's alone. The error wraps
+// fs.ErrNotExist if there is no file. Every other says what to write.
+func readPeers(path string, self survivor) (chosen survivor, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return survivor{}, err //nolint:wrapcheck // wrapped by the caller
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	raw, err := io.ReadAll(io.LimitReader(file, maxPeersFile))
+	if err != nil {
+		return survivor{}, err //nolint:wrapcheck // wrapped by the caller
+	}
+	want := fmt.Sprintf(`; write [{"id": %q, "address": %q}]`, self.ID, self.Address)
+	var peers []survivor
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&peers); err != nil {
+		return survivor{}, fmt.Errorf("it is no list of members: %w%s", err, want)
+	}
+	if decoder.More() {
+		return survivor{}, fmt.Errorf("something follows the list%s", want)
+	}
+	named := map[raft.ServerID]bool{}
+	for _, peer := range peers {
+		if named[peer.ID] {
+			return survivor{}, fmt.Errorf("it names %s twice%s", peer.ID, want)
+		}
+		named[peer.ID] = true
+		if peer.ID == self.ID {
+			chosen = peer
+		}
+	}
+	switch {
+	case chosen.ID == "":
+		return survivor{}, fmt.Errorf("it does not name this node, whose id is %s%s", self.ID, want)
+	case len(peers) > 1:
+		return survivor{}, fmt.Errorf("it names %d members, but each may have entries in its log that the others lack, and they would disagree for ever: "+
+			"recover the one that is furthest, alone, and let the others join it with an empty path.data%s", len(peers), want)
+	case chosen.NonVoter:
+		return survivor{}, fmt.Errorf("it gives this node no vote%s", want)
+	case chosen.Address != self.Address:
+		return survivor{}, fmt.Errorf("it says that this node is at %s, but its settings say %s%s", chosen.Address, self.Address, want)
+	}
+	return chosen, nil
+}
+
+// recoverQuorum makes this node the only member of its cluster, if the operator has said
+// so. It comes before raft is started.
+func (n *Node) recoverQuorum(ctx context.Context, s *stores, rc *raft.Config, transport raft.Transport) error {
+	path := n.dir.file(peersFile)
+	self := survivor{ID: n.replica.id, Address: raft.ServerAddress(n.config.Transport.PublishAddress())}
+	chosen, err := readPeers(path, self)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("recover by %s: %w", path, err)
+	}
+	members, err := lastConfiguration(s.logs, s.snapshots)
+	if err != nil {
+		return fmt.Errorf("recover by %s: %w", path, err)
+	}
+	if err := n.mayRecover(ctx, members); err != nil {
+		return fmt.Errorf("recover by %s: %w", path, err)
+	}
+	n.log.Warn("recovering the cluster from this node alone, as the operator has asked. Two things cannot be helped: " +
+		"what was acknowledged and is not in this node's log is lost, and what is in its log and was never acknowledged happens now")
+	state := &recovered{FSM: fsm.New(nil), keepSessions: chosen.KeepSessions}
+	configuration := raft.Configuration{Servers: []raft.Server{{ID: chosen.ID, Address: chosen.Address}}}
+	if err := raft.RecoverCluster(rc, state, s.logs, s.stable, s.snapshots, transport, configuration); err != nil {
+		return fmt.Errorf("recover by %s: %w", path, err)
+	}
+	used := fmt.Sprintf("%s.epoch-%d", path, state.epoch)
+	if err := renameSynced(path, used); err != nil {
+		return fmt.Errorf("the cluster was recovered, but %s must not be read again: %w", path, err)
+	}
+	n.log.Warn("the cluster was recovered, and this node is its only member. The lost members must never start again with the data they had: "+
+		"empty their path.data, and they join as new ones",
+		"epoch", state.epoch, "applied", state.Applied(), "sessions_kept", chosen.KeepSessions, "former_members", len(members.Servers), "file", used)
+	return nil
+}
+
+// recovered is the state that a recovery goes on from.
+type recovered struct {
+	*fsm.FSM
+	keepSessions bool
+	epoch        uint64
+}
+
+// Snapshot implements raft.FSM. It is called once, when the whole log is applied.
+func (r *recovered) Snapshot() (raft.FSMSnapshot, error) {
+	r.epoch = r.BeginEpoch(r.keepSessions)
+	return r.FSM.Snapshot()
+}
+
+// lastConfiguration is the newest that these stores hold, committed or not.
+func lastConfiguration(logs raft.LogStore, snapshots raft.SnapshotStore) (members raft.Configuration, err error) {
+	metas, err := snapshots.List() // newest first
+	if err != nil {
+		return members, fmt.Errorf("list snapshots: %w", err)
+	}
+	if len(metas) > 0 {
+		members = metas[0].Configuration
+	}
+	first, err := logs.FirstIndex()
+	if err != nil {
+		return members, fmt.Errorf("find the beginning of the log: %w", err)
+	}
+	last, err := logs.LastIndex()
+	if err != nil {
+		return members, fmt.Errorf("find the end of the log: %w", err)
+	}
+	for index := first; index > 0 && index <= last; index++ {
+		var entry raft.Log
+		if err := logs.GetLog(index, &entry); err != nil {
+			return members, fmt.Errorf("read log entry %d: %w", index, err)
+		}
+		if entry.Type == raft.LogConfiguration {
+			members = raft.DecodeConfiguration(entry.Data)
+		}
+	}
+	if len(members.Servers) == 0 {
+		return members, errors.New("this node's data holds no cluster, so there is nothing to recover; remove the file")
+	}
+	return members, nil
+}
+
+// mayRecover refuses to split a cluster that is not lost.
+func (n *Node) mayRecover(ctx context.Context, members raft.Configuration) error {
+	ctx, cancel := context.WithTimeout(ctx, recoveryPatience)
+	defer cancel()
+	votes := map[raft.ServerID]bool{}
+	voters, alive := 0, 0
+	var addresses []string
+	for _, seed := range n.config.Discovery.SeedHosts {
+		if seed != n.config.Transport.PublishAddress() { // nobody serves there yet
+			addresses = append(addresses, seed)
+		}
+	}
+	for _, member := range members.Servers {
+		if member.Suffrage == raft.Voter {
+			voters++
+			votes[member.ID] = true
+		}
+		if member.ID != n.replica.id {
+			addresses = append(addresses, string(member.Address))
+		}
+	}
+	answers, _ := n.askStatus(ctx, addresses)
+	seen := map[raft.ServerID]bool{n.replica.id: true}
+	if votes[n.replica.id] {
+		alive++
+	}
+	for _, answer := range answers {
+		if answer.LeaderID != "" && answer.ServerID != n.replica.id {
+			return fmt.Errorf("%s at %s answers and knows a leader, so the cluster is not lost; remove the file and start this node as it is", answer.Name, answer.TransportAddress)
+		}
+		if !seen[answer.ServerID] && votes[answer.ServerID] {
+			alive++
+		}
+		seen[answer.ServerID] = true
+	}
+	if alive > voters/2 {
+		return fmt.Errorf("%d of %d voters are alive, this one included, and can elect a leader; remove the file and start this node as it is", alive, voters)
+	}
+	return nil
+}
+
+// renameSynced renames a file so that a crash leaves one name or the other.
+func renameSynced(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err //nolint:wrapcheck // wrapped by the caller
+	}
+	dir, err := os.Open(filepath.Dir(to))
+	if err != nil {
+		return err //nolint:wrapcheck // wrapped by the caller
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// leftBehind tells whether the cluster has been recovered without this node, which can
+// then only do harm: it might find others like itself and lead them.
+func (n *Node) leftBehind(peers []cluster.Status) bool {
+	own := n.replica.state.Summary()
+	for _, peer := range peers {
+		if peer.State != raft.Leader.String() || peer.ClusterID != own.ClusterID || peer.Epoch <= own.Epoch {
+			continue
+		}
+		counted := false
+		for _, member := range peer.Members {
+			counted = counted || member.ID == n.replica.id
+		}
+		if !counted {
+			return true
+		}
+	}
+	return false
+}

@@ -89,13 +89,21 @@ func (c *crowd) draw(random *rand.Rand) (o order, over []int) {
 		o.enrol, o.person = true, c.newPersonLocked()
 	case len(c.persons) == 0:
 		o.enrol = true // nobody yet: nothing to do
-	case len(c.families) < c.load.config.Families && (len(c.families) < hot || random.IntN(4) == 0):
+	case len(c.families) < c.load.config.Families && (len(c.families) < c.least() || random.IntN(4) == 0):
 		o.person = c.persons[random.IntN(len(c.persons))]
 		o.in = tokentest.Input{Action: tokentest.Issue, User: o.person.name}
 	default:
 		c.drawLocked(random, &o)
 	}
 	return o, over
+}
+
+// least is with how many families there is more to do than to log in.
+func (c *crowd) least() int {
+	if c.load.config.Calm {
+		return c.load.config.Families / 4
+	}
+	return hot
 }
 
 func (c *crowd) newPersonLocked() *person {
@@ -108,7 +116,7 @@ func (c *crowd) newPersonLocked() *person {
 // drawLocked draws a family and what to do with it.
 func (c *crowd) drawLocked(random *rand.Rand, o *order) {
 	place := random.IntN(len(c.families))
-	if random.IntN(2) == 0 {
+	if !c.load.config.Calm && random.IntN(2) == 0 {
 		place = len(c.families) - 1 - random.IntN(min(hot, len(c.families)))
 	}
 	f := c.families[place]

@@ -50,7 +50,8 @@ type Config struct {
 	// Tolerance is how far the servers' time may be made to run from true time while a
 	// refresh window is open. Zero: not at all.
 	Tolerance time.Duration
-	// Calm leaves out what is not ordinary use: requests that are given up on purpose.
+	// Calm leaves out what is not ordinary use: requests that are given up on purpose, and
+	// many at once about one token, which take long to judge when answers are slow.
 	Calm bool
 }
 

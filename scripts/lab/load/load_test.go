@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -259,5 +260,28 @@ func TestForget(t *testing.T) {
 	runUntil(t, l, enough)
 	if s := l.Stats(); s.All.OK < 100 || s.Tally.Operations <= checked {
 		t.Errorf("the figures do not go on: %+v", s)
+	}
+}
+
+// Ordinary use is spread over all tokens; else the newest get half of it, so that much happens to them at once.
+func TestCalmUseIsSpread(t *testing.T) {
+	for calm, wanted := range map[bool][2]int{true: {0, 100}, false: {400, 600}} {
+		l := newLoad(t, []Target{{Name: "nobody", URL: "http://127.0.0.1:1"}}, func(c *Config) { c.Calm, c.Families, c.Users = calm, 100, 1 })
+		random := rand.New(rand.NewPCG(1, 1))
+		p := &person{name: "somebody"}
+		l.crowd.persons = append(l.crowd.persons, p)
+		for number := range 100 {
+			l.crowd.begun(number, p, time.Hour, random)
+			l.crowd.families[number].quota = 1000
+		}
+		newest := 0
+		for range 1000 {
+			if o, _ := l.crowd.draw(random); o.in.Family >= 100-hot {
+				newest++
+			}
+		}
+		if newest < wanted[0] || newest > wanted[1] {
+			t.Errorf("calm: %t: %d of 1000 requests are about the newest %d of 100 families, want %v", calm, newest, hot, wanted)
+		}
 	}
 }

@@ -60,6 +60,7 @@ func benchWorld(b *testing.B) *world {
 	w.users = setting(b, "JETON_BENCH_USERS", max(1, n/1000))
 	before := heap()
 	began := time.Now()
+	w.apply(benchNow, []Command{Initialize{ClusterID: [16]byte{1}}})
 	for w.pairs < n {
 		var commands []Command
 		for range min(MaxCommands/2, n-w.pairs) {

@@ -211,7 +211,9 @@ func TestSnapshotsOverlap(t *testing.T) {
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()
 	const entries, perEntry = 300, 8
-	var log []*raft.Log
+	log := []*raft.Log{entryOf(start, 1, Initialize{ClusterID: [16]byte{1}})}
+	plain := New(nil) // for what is to be restored
+	plain.Apply(log[0])
 	for i := range uint64(entries) {
 		var commands []Command
 		for j := range byte(perEntry) {
@@ -224,7 +226,22 @@ func TestConcurrentUse(t *testing.T) {
 		if i%20 == 0 {
 			commands = append(commands, Invalidate{Username: "a"}, PutUser{Username: "a", Verifier: "v"}, PutRole{Role: Role{Name: "r"}})
 		}
-		log = append(log, entryOf(start+UnixMilli(i)*10*minute, i+1, commands...))
+		if i%100 == 99 {
+			epoch := plain.Summary().Epoch + 1
+			commands = chunked(backup(t, plain, i > 100), byte(epoch), byte(epoch), i > 100, MaxChunkBytes)
+		}
+		for ; len(commands) > 0; commands = commands[1:] { // a chunk fills an entry
+			n := 1
+			if i%100 != 99 {
+				n = len(commands)
+			}
+			log = append(log, entryOf(start+UnixMilli(i)*10*minute, uint64(len(log))+1, commands[:n]...))
+			plain.Apply(log[len(log)-1])
+			commands = commands[n-1:]
+		}
+	}
+	if got := plain.Summary().Epoch; got != 3 {
+		t.Fatalf("%d restores", got)
 	}
 	f := New(nil)
 	var done atomic.Bool

@@ -22,6 +22,7 @@ const (
 	KindLease          Kind = 12
 	KindRestoreChunk   Kind = 13
 	KindRestore        Kind = 14
+	KindRaiseLevel     Kind = 15
 )
 
 // commandFormat follows the kind in every encoded command. A new field is a new
@@ -129,6 +130,8 @@ func newCommand(kind Kind) Command {
 		return RestoreChunk{}
 	case KindRestore:
 		return Restore{}
+	case KindRaiseLevel:
+		return RaiseLevel{}
 	}
 	return nil
 }
@@ -164,6 +167,8 @@ func (k Kind) String() string {
 		return "restore_chunk"
 	case KindRestore:
 		return "restore"
+	case KindRaiseLevel:
+		return "raise_level"
 	}
 	return "kind " + strconv.Itoa(int(k))
 }

@@ -90,6 +90,7 @@ func goldens() map[string]Command {
 		"collect_expired": CollectExpired{h, 1000},
 		"lease":           Lease{h, "server-1", 7, 9, 1000},
 		"restore_chunk":   RestoreChunk{h, fill[[16]byte](0x50), 301, []byte("part of a snapshot")},
+		"raise_level":     RaiseLevel{h, 303},
 		"restore":         Restore{h, fill[[16]byte](0x50), fill[[32]byte](0x70), fill[[16]byte](0x60), 302, true},
 	}
 }
@@ -240,6 +241,7 @@ func TestDecodeCommandIsStrict(t *testing.T) {
 		"lease of nobody":        AppendCommand(nil, Lease{h, "", 1, 1, 1000}),
 		"lease of no time":       AppendCommand(nil, Lease{h, "a", 1, 1, 0}),
 		"lease too long":         AppendCommand(nil, Lease{h, "a", 1, 1, MaxLease + 1}),
+		"no level":               AppendCommand(nil, RaiseLevel{Header: h}),
 		"chunk of no restore":    AppendCommand(nil, RestoreChunk{Header: h, Data: []byte{1}}),
 		"empty chunk":            AppendCommand(nil, RestoreChunk{Header: h, Restore: [16]byte{1}}),
 		"chunk too large":        AppendCommand(nil, RestoreChunk{Header: Header{Operation: h.Operation}, Restore: [16]byte{1}, Data: make([]byte, MaxChunkBytes+1)}),

@@ -36,8 +36,8 @@ func AppendEntry(dst []byte, at UnixMilli, commands [][]byte) []byte {
 	return binary.LittleEndian.AppendUint32(x.buf, crc32.Checksum(x.buf[start:], castagnoli))
 }
 
-// DecodeEntry is the inverse of [AppendEntry] and as strict as [DecodeCommand].
-func DecodeEntry(b []byte) (Entry, error) {
+// decodeEntry is the inverse of [AppendEntry] and as strict as [DecodeCommand].
+func decodeEntry(b []byte) (Entry, error) {
 	x := codec{buf: b, reading: true}
 	sum := len(b) - crc32.Size
 	if sum < 1 || len(b) > MaxEntryBytes {

@@ -26,7 +26,7 @@ func TestEntryGolden(t *testing.T) {
 	t.Parallel()
 	want, now := goldenEntry()
 	b := golden(t, "entries/two.v1", now)
-	got, err := DecodeEntry(b)
+	got, err := decodeEntry(b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,11 +57,11 @@ func TestEntryDamage(t *testing.T) {
 		for bit := range 8 {
 			damaged := bytes.Clone(b)
 			damaged[i] ^= 1 << bit
-			if _, err := DecodeEntry(damaged); !errors.Is(err, ErrUnreadable) {
+			if _, err := decodeEntry(damaged); !errors.Is(err, ErrUnreadable) {
 				t.Fatalf("bit %d of byte %d flipped: %v", bit, i, err)
 			}
 		}
-		if _, err := DecodeEntry(b[:i]); !errors.Is(err, ErrUnreadable) {
+		if _, err := decodeEntry(b[:i]); !errors.Is(err, ErrUnreadable) {
 			t.Fatalf("cut to %d bytes: %v", i, err)
 		}
 	}
@@ -97,7 +97,7 @@ func TestDecodeEntryIsStrict(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := DecodeEntry(c.b)
+			_, err := decodeEntry(c.b)
 			if c.ok != (err == nil) || err != nil && !errors.Is(err, ErrUnreadable) {
 				t.Errorf("got %v", err)
 			}

@@ -39,7 +39,7 @@ func FuzzDecodeEntry(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		b := binary.LittleEndian.AppendUint32(bytes.Clone(body), crc32.Checksum(body, castagnoli))
-		e, err := DecodeEntry(b)
+		e, err := decodeEntry(b)
 		if err != nil {
 			if !errors.Is(err, ErrUnreadable) {
 				t.Fatal(err)

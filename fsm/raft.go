@@ -41,7 +41,7 @@ func (f *FSM) Apply(entry *raft.Log) any {
 	if entry.Type != raft.LogCommand {
 		return nil
 	}
-	e, err := DecodeEntry(entry.Data)
+	e, err := decodeEntry(entry.Data)
 	if err != nil {
 		panic(fmt.Sprintf("fsm: log entry %d: %v", entry.Index, err))
 	}

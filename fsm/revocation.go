@@ -33,7 +33,7 @@ func (r *Revocation) befalls(p Principal) bool {
 // Refresh does only if it finds a reuse, which its outcome tells.
 func (k Kind) Revokes() bool {
 	switch k {
-	case KindInitialize, KindIssue, KindRefresh, KindCollectExpired, KindLease, KindRestoreChunk:
+	case KindInitialize, KindIssue, KindRefresh, KindCollectExpired, KindLease, KindRestoreChunk, KindRaiseLevel:
 		return false
 	case KindInvalidate, KindPutUser, KindDeleteUser, KindSetPassword, KindSetEnabled, KindPutRole, KindDeleteRole, KindRestore:
 		return true

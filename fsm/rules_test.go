@@ -50,7 +50,7 @@ func (s *story) apply(c Command) Outcome {
 	s.index++
 	raw := AppendCommand(nil, c)
 	OperationID{0: 0xff, 1: byte(s.index >> 8), 2: byte(s.index)}.Name(raw)
-	e, err := DecodeEntry(AppendEntry(nil, s.at, [][]byte{raw}))
+	e, err := decodeEntry(AppendEntry(nil, s.at, [][]byte{raw}))
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -218,6 +218,7 @@ func TestRepeatedOperation(t *testing.T) {
 		"collect expired": {CollectExpired{named, 1}, Outcome{Collected: 1}},
 		"lease":           {Lease{named, "a", 1, 1, 1000}, Outcome{}},
 		"restore chunk":   {RestoreChunk{named, [16]byte{1}, 0, []byte("a")}, Outcome{}},
+		"raise level":     {RaiseLevel{named, 2}, Outcome{}},
 		"refusal":         {DeleteUser{guarded, "ada"}, refused(StaleDecision)},
 	}
 	for name, c := range cases {

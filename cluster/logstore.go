@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -19,13 +20,14 @@ const (
 	storeSteps = 5
 )
 
-// Watched is raft's store with a watch over it: after a failed write, or a call
-// of any kind that takes longer than 5 s, it calls a function that is to end the
-// process.
+// Watched is raft's store with a watch over it: after a failed write, after an entry that
+// is there and cannot be read, or after a call of any kind that takes longer than 5 s, it calls
+// a function that is to end the process.
 //
-// Both leave raft limping. After a failed write its idea of the log differs from
-// the store's, and a leader whose disk hangs keeps sending heartbeats, so nobody
-// replaces it (hashicorp/raft #503). Ending the process is always safe.
+// All leave raft limping. After a failed write its idea of the log differs from
+// the store's, a follower that cannot read an entry refuses appends for ever, and a leader whose disk
+// hangs keeps sending heartbeats, so nobody replaces it (hashicorp/raft #503). Ending the process is
+// always safe.
 //
 // Every error reaches raft unchanged all the same. The methods are as safe for
 // concurrent use as those of the store beneath.
@@ -117,8 +119,13 @@ func (w *Watched) LastIndex() (uint64, error) {
 
 // GetLog implements raft.LogStore.
 func (w *Watched) GetLog(index uint64, log *raft.Log) error {
-	defer w.leave(w.enter("GetLog"))
-	return w.logs.GetLog(index, log) //nolint:wrapcheck // raft compares it with raft.ErrLogNotFound
+	watch := w.enter("GetLog")
+	err := w.logs.GetLog(index, log)
+	w.leave(watch)
+	if err != nil && !errors.Is(err, raft.ErrLogNotFound) {
+		w.end(fmt.Errorf("raft store: GetLog: %w", err))
+	}
+	return err //nolint:wrapcheck // raft compares it with raft.ErrLogNotFound
 }
 
 // StoreLog implements raft.LogStore.

@@ -10,8 +10,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/raft"
-	boltstore "github.com/hashicorp/raft-boltdb/v2"
 	"golang.org/x/sys/unix"
+
+	"jeton/node/store"
 )
 
 // dataDir is the folder that holds everything one node must not lose:
@@ -48,7 +49,7 @@ const (
 // identity. Nobody else may look into the folder: raft writes its snapshots, with
 // password verifiers in them, for everybody to read.
 func openDataDir(path, clusterName string) (*dataDir, error) {
-	if err := os.MkdirAll(path, dirMode); err != nil {
+	if err := makeSynced(path); err != nil {
 		return nil, fmt.Errorf("create path.data: %w", err)
 	}
 	if err := os.Chmod(path, dirMode); err != nil {
@@ -68,6 +69,24 @@ func openDataDir(path, clusterName string) (*dataDir, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// makeSynced makes a folder, and those above it, so that no loss of power takes them
+// away again.
+func makeSynced(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(path)
+	if parent != path {
+		if err := makeSynced(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err //nolint:wrapcheck // wrapped by the caller
+	}
+	return store.SyncDir(parent) //nolint:wrapcheck // wrapped by the caller
 }
 
 func (d *dataDir) file(name string) string { return filepath.Join(d.path, name) }
@@ -99,9 +118,9 @@ var serverIDKey = []byte("jeton/server_id")
 // adopt makes sure that the folder's log is the one that its identity has voted
 // and appended with. A log that is gone could be filled by the others again, but not
 // with its votes, and a member that votes twice can make two leaders.
-func (d *dataDir) adopt(log *boltstore.BoltStore, clusterName, nodeName string) error {
+func (d *dataDir) adopt(log *store.Log, clusterName, nodeName string) error {
 	held, err := log.Get(serverIDKey)
-	if err != nil && !errors.Is(err, boltstore.ErrKeyNotFound) {
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("read whose the log is: %w", err)
 	}
 	switch {
@@ -121,7 +140,7 @@ func (d *dataDir) adopt(log *boltstore.BoltStore, clusterName, nodeName string) 
 
 // makeIdentity gives a new folder its identity: first the log, then node.json. held
 // is not empty if that was interrupted before.
-func (d *dataDir) makeIdentity(log *boltstore.BoltStore, held raft.ServerID, clusterName, nodeName string) error {
+func (d *dataDir) makeIdentity(log *store.Log, held raft.ServerID, clusterName, nodeName string) error {
 	last, err := log.LastIndex()
 	if err != nil {
 		return fmt.Errorf("look into the log: %w", err)

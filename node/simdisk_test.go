@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/hashicorp/raft"
+
+	"jeton/node/store"
 )
 
 // simDisk is what a simulated member does not lose in a crash.
@@ -148,6 +150,6 @@ func (s *simSink) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.snapshots = append([]*simSnapshot{{s.meta, s.content.Bytes()}}, s.snapshots...)
-	s.snapshots = s.snapshots[:min(len(s.snapshots), retainedSnapshots)]
+	s.snapshots = s.snapshots[:min(len(s.snapshots), store.Retained)]
 	return nil
 }

@@ -8,18 +8,13 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
-	boltstore "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
 
 	"jeton/cluster"
 	"jeton/node/config"
+	"jeton/node/store"
 )
 
 const (
-	// retainedSnapshots is one more than needed, should the newest be damaged.
-	retainedSnapshots = 2
-	// openTimeout bounds the wait for the lock on the log file.
-	openTimeout = time.Second
 	// commitTimeout is how long the news of a commit may wait for the next entry when
 	// nobody asks for it; who does gets it at once (replica.heard). It also paces an
 	// idle leader's messages: 5 ms cost a tenth of a core.
@@ -28,42 +23,35 @@ const (
 
 // stores is what raft keeps on disk.
 type stores struct {
-	bolt      *boltstore.BoltStore
+	log       *store.Log
 	logs      raft.LogStore
 	stable    raft.StableStore
 	snapshots raft.SnapshotStore
 	joint     *joint
 }
 
-// openStores opens the log and the snapshots of a data folder. fatal is called
-// when a store cannot be relied on any more; the process must end then.
+// openStores opens the log and the snapshots of a data folder, which reads all that is
+// in them. fatal is called when a store cannot be relied on any more; the process must end then.
 func openStores(dir *dataDir, c *config.Config, log hclog.Logger, fatal func(error)) (*stores, error) {
-	bolt, err := boltstore.New(boltstore.Options{
-		Path: dir.file(logFile),
-		BoltOptions: &bbolt.Options{
-			Timeout: openTimeout,
-			// The list of free pages is rebuilt at the start instead of being written
-			// at every commit, which after a burst costs more than the commit itself.
-			NoFreelistSync: true,
-			FreelistType:   bbolt.FreelistMapType,
-		},
-		MsgpackUseNewTimeFormat: true,
-	})
+	opened, err := store.OpenLog(dir.file(logFile))
 	if err != nil {
-		return nil, fmt.Errorf("open the log %s: %w", dir.file(logFile), err)
+		return nil, fmt.Errorf("open the log of member [%s]: %w", dir.identity.ServerID, err)
 	}
-	opened, err := assembleStores(bolt, dir, c, log, fatal)
+	s, err := assembleStores(opened, dir, c, log, fatal)
 	if err != nil {
-		return nil, errors.Join(err, bolt.Close())
+		return nil, errors.Join(err, opened.Close())
 	}
-	return opened, nil
+	return s, nil
 }
 
-func assembleStores(bolt *boltstore.BoltStore, dir *dataDir, c *config.Config, log hclog.Logger, fatal func(error)) (*stores, error) {
-	if err := dir.adopt(bolt, c.ClusterName, c.NodeName); err != nil {
+func assembleStores(opened *store.Log, dir *dataDir, c *config.Config, log hclog.Logger, fatal func(error)) (*stores, error) {
+	if err := dir.adopt(opened, c.ClusterName, c.NodeName); err != nil {
 		return nil, err
 	}
-	watched := cluster.NewWatched(bolt, bolt, func(err error) { fatal(fmt.Errorf("path.data [%s]: %w", dir.path, err)) })
+	unreliable := func(err error) {
+		fatal(fmt.Errorf("path.data [%s] of member [%s]: %w", dir.path, dir.identity.ServerID, err))
+	}
+	watched := cluster.NewWatched(opened, opened, unreliable)
 	stable, err := cluster.NewVoteStore(watched)
 	if err != nil {
 		return nil, fmt.Errorf("open the vote: %w", err)
@@ -72,7 +60,11 @@ func assembleStores(bolt *boltstore.BoltStore, dir *dataDir, c *config.Config, l
 	if err != nil {
 		return nil, fmt.Errorf("make the log cache: %w", err)
 	}
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir.path, retainedSnapshots, log.Named("snapshot"))
+	last, err := logs.LastIndex()
+	if err != nil {
+		return nil, fmt.Errorf("look into the log: %w", err)
+	}
+	snapshots, err := store.OpenSnapshots(dir.path, last, watched, log.Named("snapshot"), unreliable)
 	if err != nil {
 		return nil, fmt.Errorf("open the snapshots: %w", err)
 	}
@@ -83,18 +75,15 @@ func assembleStores(bolt *boltstore.BoltStore, dir *dataDir, c *config.Config, l
 	if deleted {
 		log.Warn("the log contradicted the newest snapshot and was deleted; what is missing comes from the leader")
 	}
-	opened := &stores{bolt: bolt, stable: stable}
-	if opened.joint, opened.logs, opened.snapshots, err = joinStores(logs, snapshots); err != nil {
+	s := &stores{log: opened, stable: stable}
+	if s.joint, s.logs, s.snapshots, err = joinStores(logs, snapshots); err != nil {
 		return nil, err
 	}
-	return opened, nil
+	return s, nil
 }
 
 func (s *stores) close() error {
-	if err := s.bolt.Close(); err != nil {
-		return fmt.Errorf("close the log: %w", err)
-	}
-	return nil
+	return s.log.Close() //nolint:wrapcheck // says all
 }
 
 // raftConfig is hashicorp/raft's configuration for this node.

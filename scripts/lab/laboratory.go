@@ -116,7 +116,6 @@ func (l *laboratory) readFiles(state *int64) {
 	if err != nil {
 		l.journal.violate("the nodes' logs cannot be read: %v", err)
 	} else {
-		defer func() { _ = files.close() }() // only read
 		compared, err := l.cluster.compareStates(files)
 		if err != nil {
 			l.journal.violate("the nodes' states cannot be read: %v", err)

@@ -21,6 +21,9 @@ const (
 	// maxSaves bounds what one node saves at once. Each keeps the pages that change
 	// meanwhile twice in memory.
 	maxSaves = 2
+	// confirmPatience is how long a node may take to prove that its state is up to date:
+	// a few elections.
+	confirmPatience = 10 * time.Second
 	// savePatience is how long a save waits for its next question.
 	savePatience = time.Minute
 )
@@ -109,6 +112,8 @@ func (s *Server) Close() error {
 
 func (s *Server) begin(ctx context.Context, stale bool) ([]byte, error) {
 	if !stale {
+		ctx, cancel := context.WithTimeout(ctx, confirmPatience)
+		defer cancel()
 		if err := s.confirm(ctx); err != nil {
 			return nil, fmt.Errorf("whether the state is up to date cannot be confirmed: %w", err)
 		}

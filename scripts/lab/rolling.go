@@ -20,7 +20,7 @@ const (
 	// rollingWarmUp is for users to be made, connections to be opened and passwords to be hashed once.
 	rollingWarmUp = 5 * time.Second
 	// rollingWorkers is how many requests may wait for their answers at once. More are not sent, and missing from the rate.
-	rollingWorkers = 512
+	rollingWorkers = 1024
 	// rollingClients is how many clients there are, each with connections of its own.
 	rollingClients = 128
 )

@@ -78,7 +78,11 @@ func (h *History) judge(number int, part []Operation) {
 
 // verdict tells whether some order explains a family's operations.
 func (c Config) verdict(part []Operation) porcupine.CheckResult {
-	requests := make([]porcupine.Operation, 0, len(part))
+	return porcupine.CheckOperationsTimeout(familyModel(), essential(c.requests(part)), checkTimeout)
+}
+
+// requests are a family's operations as the model gets them.
+func (c Config) requests(part []Operation) (requests []porcupine.Operation) {
 	for i := range part {
 		op := &part[i]
 		if op.in.Action == Authenticate && op.out.Answer == Dead {
@@ -90,7 +94,7 @@ func (c Config) verdict(part []Operation) porcupine.CheckResult {
 			Input: request{Input: op.in, mayRepeat: mayRepeat, mayEnd: mayEnd},
 		})
 	}
-	return porcupine.CheckOperationsTimeout(familyModel(), requests, checkTimeout)
+	return requests
 }
 
 // unexplained finds the first answer with which no order is left.
@@ -141,8 +145,13 @@ func (c Config) windows(part []Operation, op *Operation) (mayRepeat, mayEnd bool
 		return true, false
 	}
 	earliest, latest := int64(never), int64(never) // of the first use
+	over := int64(0)                               // nothing is known of what comes later
 	for i := range part {
-		if other := &part[i]; other.in.Action == Refresh && other.in.Generation == op.in.Generation {
+		other := &part[i]
+		if !other.open() {
+			over = max(over, other.end)
+		}
+		if other.in.Action == Refresh && other.in.Generation == op.in.Generation {
 			earliest = min(earliest, other.call)
 			if other.out.Answer == Done {
 				latest = min(latest, other.end)
@@ -150,7 +159,7 @@ func (c Config) windows(part []Operation, op *Operation) (mayRepeat, mayEnd bool
 		}
 	}
 	mayRepeat = latest == never || op.call-latest <= int64(c.Window+c.Tolerance)
-	mayEnd = op.open() || op.end-earliest >= int64(c.Window-c.Tolerance)
+	mayEnd = min(op.end, over)-earliest >= int64(c.Window-c.Tolerance)
 	return mayRepeat, mayEnd
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -177,6 +178,32 @@ func TestALogSurvivesPowerCuts(t *testing.T) {
 	for round := range 15 {
 		said := appendAndCut(t, d, "log", path, 10+7*round%90)
 		run(t, "verify", path, strconv.FormatUint(said, 10))
+	}
+}
+
+// So is what a node's own store said, from its very first moment on and where nothing but
+// what POSIX promises is kept; and what a loss of power leaves is never taken for damage.
+func TestANodesLogSurvivesPowerCuts(t *testing.T) {
+	for seed := range 6 {
+		d, dir := mounted(t, uint64(seed))
+		d.Strict(seed%2 == 0)
+		d.Slow(0, time.Millisecond)
+		for round := range 6 {
+			said := uint64(0)
+			if round == 0 { // while it is made
+				cmd, _ := start(t, "append", dir)
+				deadline := time.Now().Add(time.Minute)
+				for len(d.Files()) == 0 && time.Now().Before(deadline) {
+					runtime.Gosched()
+				}
+				_ = cmd.Process.Kill()
+				_ = cmd.Wait()
+				cutPower(t, d)
+			} else {
+				said = appendAndCut(t, d, "append", dir, 9*round)
+			}
+			run(t, "reopen", dir, strconv.FormatUint(said, 10))
+		}
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"jeton/node/store"
 	"jeton/scripts/lab/disk"
 )
 
@@ -42,6 +43,14 @@ func help(role string, args []string) error {
 		return appendForEver(args[0], false)
 	case "log without syncs":
 		return appendForEver(args[0], true)
+	case "append":
+		return appendToStore(args[0])
+	case "reopen":
+		said, err := strconv.ParseUint(args[1], 10, 64)
+		if err != nil {
+			return err
+		}
+		return reopenStore(args[0], said)
 	case "verify":
 		last, err := strconv.ParseUint(args[1], 10, 64)
 		if err != nil {
@@ -83,6 +92,41 @@ func appendForEver(path string, noSync bool) error {
 		}
 		fmt.Println(index)
 	}
+}
+
+// appendToStore does the same with a node's own store, which it makes.
+func appendToStore(dir string) error {
+	log, err := store.OpenLog(filepath.Join(dir, "raft.db"))
+	if err != nil {
+		return err
+	}
+	last, err := log.LastIndex()
+	if err != nil {
+		return err
+	}
+	for index := last + 1; ; index++ {
+		if err := log.StoreLog(&raft.Log{Index: index, Data: content(index)}); err != nil {
+			return err
+		}
+		if index%100 == 0 {
+			if err := log.DeleteRange(1, index-50); err != nil {
+				return err
+			}
+		}
+		fmt.Println(index)
+	}
+}
+
+// reopenStore opens it again: a loss of power is no damage.
+func reopenStore(dir string, said uint64) error {
+	log, err := store.OpenLog(filepath.Join(dir, "raft.db"))
+	if err != nil {
+		return err
+	}
+	if last, err := log.LastIndex(); last < said || err != nil {
+		return fmt.Errorf("entry %d was synced, and the log ends at %d: %w", said, last, err)
+	}
+	return log.Close()
 }
 
 func content(index uint64) []byte {

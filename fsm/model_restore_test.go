@@ -45,7 +45,7 @@ func (m *model) restore(c Restore) Outcome {
 		return Outcome{Reason: RestoreUnreadable}
 	case from.cluster.ClusterID != c.From, from.cluster.KeyCheck != m.cluster.KeyCheck:
 		return Outcome{Reason: RestoreForeign}
-	case c.KeepSessions && from.cluster.ClusterID == m.cluster.ClusterID && from.epoch != m.epoch,
+	case c.KeepSessions && from.cluster.ClusterID == m.cluster.ClusterID && from.epochID != m.epochID,
 		c.KeepSessions && from.cluster.ClusterID != m.cluster.ClusterID && m.epoch != 0:
 		return Outcome{Reason: RestoreOutdated}
 	case c.KeepSessions && from.now > m.now+60_000:
@@ -71,7 +71,7 @@ func (m *model) restore(c Restore) Outcome {
 		m.store(u)
 	}
 	m.rolesVersion = max(m.rolesVersion, from.rolesVersion) + 1
-	m.epoch++
+	m.epoch, m.epochID = m.epoch+1, c.Restore
 	m.staged = modelStaged{}
 	return Outcome{}
 }

@@ -20,6 +20,7 @@ type model struct {
 	leases       map[string]ReadLease
 	index        uint64 // of the entry that is applied
 	epoch        uint64
+	epochID      [16]byte
 	staged       modelStaged
 	saved        map[[32]byte]*model // what can be restored, by the digest of its bytes
 }

@@ -88,7 +88,7 @@ func (c Restore) apply(s *State) Outcome {
 	s.generation, s.rolesVersion = made.state.generation, made.state.rolesVersion
 	s.pairs, s.users, s.roles = made.state.pairs, made.state.users, made.state.roles
 	s.operations.answers = made.answers
-	s.epoch++
+	s.epoch, s.epochID = s.epoch+1, c.Restore
 	s.staged = staged{}
 	return Outcome{}
 }
@@ -141,7 +141,7 @@ func (s *State) remembers(other *State) bool {
 	if other.clusterID != s.clusterID {
 		return s.epoch == 0
 	}
-	return other.epoch == s.epoch
+	return other.epochID == s.epochID
 }
 
 // learn ends in p what ended in other.
@@ -183,7 +183,7 @@ func (s *State) renewUsers() {
 }
 
 // beginEpoch is what happens to a state that is not the one that was acknowledged.
-func (s *State) beginEpoch(keepSessions bool) {
+func (s *State) beginEpoch(id [16]byte, keepSessions bool) {
 	if !keepSessions {
 		none := newPairs(maphash.MakeSeed())
 		s.operations.answers = s.operations.answersAbout(s.pairs, none)
@@ -191,6 +191,6 @@ func (s *State) beginEpoch(keepSessions bool) {
 	}
 	s.renewUsers()
 	s.rolesVersion++
-	s.epoch++
+	s.epoch, s.epochID = s.epoch+1, id
 	s.staged = staged{}
 }

@@ -185,7 +185,7 @@ func TestRestoreMakesDecisionsStale(t *testing.T) {
 	}
 	ways := map[string]func(s *story, saved []byte){
 		"restored":  func(s *story, saved []byte) { s.restore(chunked(saved, 7, 1, false, 1000)) },
-		"recovered": func(s *story, _ []byte) { fsmOf(s).BeginEpoch(false) },
+		"recovered": func(s *story, _ []byte) { fsmOf(s).BeginEpoch([16]byte{9}, false) },
 	}
 	for name, recovered := range ways {
 		s := initialized(t)
@@ -253,8 +253,12 @@ func TestRestoreRefuses(t *testing.T) {
 			return chunks
 		}, Done, 0},
 		"sessions of an older epoch": {true, func(s *story, chunks []Command, c *Restore) []Command {
-			s.state.epoch, c.Epoch = 5, 6
+			s.state.epoch, s.state.epochID, c.Epoch = 5, [16]byte{5}, 6
 			return chunks
+		}, RestoreOutdated, 0},
+		"sessions of another epoch of that number": {true, func(s *story, chunks []Command, c *Restore) []Command {
+			s.state.epoch, s.state.epochID, c.Epoch = 1, [16]byte{5}, 2
+			return remadeState(chunks, c, func(s *State) { s.epoch, s.epochID = 1, [16]byte{6} })
 		}, RestoreOutdated, 0},
 		"another cluster's sessions again": {true, func(s *story, chunks []Command, c *Restore) []Command {
 			s.state.epoch, c.Epoch = 1, 2
@@ -451,7 +455,7 @@ func TestBeginEpoch(t *testing.T) {
 		s := initialized(t)
 		s.play(step{0, pairOf(1), Outcome{}}, step{0, refreshOf(1, 2), saltOf(2)}, step{0, RestoreChunk{Restore: [16]byte{1}, Data: []byte{1}}, Outcome{}})
 		before := s.state.summary()
-		if epoch := fsmOf(s).BeginEpoch(keep); epoch != 1 {
+		if epoch := fsmOf(s).BeginEpoch([16]byte{9}, keep); epoch != 1 || s.state.epochID != [16]byte{9} {
 			t.Errorf("epoch %d", epoch)
 		}
 		want := ""

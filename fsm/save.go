@@ -57,11 +57,12 @@ func (v *view) forRestore(keepSessions bool) {
 // BeginEpoch begins a new recovery epoch outside of the log, for a state that may lack
 // what was acknowledged, or have what was not: when a cluster is recovered from those of
 // its members that are left. All sessions end, unless they are to be kept in spite of
-// that; whatever was decided before is stale. It returns the number of the epoch. The
-// caller sees to it that all members go on from the same state.
-func (f *FSM) BeginEpoch(keepSessions bool) uint64 {
+// that; whatever was decided before is stale. The id is drawn at random: the same state may
+// be recovered twice. It returns the number of the epoch. The caller sees to it that all
+// members go on from the same state.
+func (f *FSM) BeginEpoch(id [16]byte, keepSessions bool) uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.state.beginEpoch(keepSessions)
+	f.state.beginEpoch(id, keepSessions)
 	return f.state.epoch
 }

@@ -42,7 +42,7 @@ func richState(t *testing.T) *State {
 		step{0, RestoreChunk{Restore: [16]byte{9}, Data: []byte("half a")}, Outcome{}},
 		step{0, RestoreChunk{Restore: [16]byte{9}, Sequence: 1, Data: []byte(" snapshot")}, Outcome{}},
 	)
-	s.state.epoch, s.state.level = 4, 3
+	s.state.epoch, s.state.epochID, s.state.level = 4, [16]byte{4}, 3
 	return s.state
 }
 

@@ -13,6 +13,7 @@ type State struct {
 	generation   Generation // of the user's record that changed last
 	rolesVersion uint64     // never zero, which a Guard takes for "not asked"
 	epoch        uint64     // of the last recovery; see [Restore]
+	epochID      [16]byte   // drawn when the epoch began; zero in the first
 	level        uint64     // of the command set; never zero
 	pairs        *pairs
 	users        users

@@ -50,6 +50,7 @@ type summary struct {
 	keyCheck     [32]byte
 	level        uint64
 	epoch        uint64
+	epochID      [16]byte
 	generation   Generation
 	rolesVersion uint64
 	operation    uint64                    // number of the first operation
@@ -65,6 +66,7 @@ func (v *summary) code(x *codec) {
 	x.raw(v.keyCheck[:])
 	x.uint(&v.level, 1<<32)
 	x.uint(&v.epoch, 1<<63)
+	x.raw(v.epochID[:])
 	x.uint((*uint64)(&v.generation), 1<<64-1)
 	x.uint(&v.rolesVersion, 1<<64-1)
 	x.uint(&v.operation, 1<<63)
@@ -84,6 +86,7 @@ func (s *State) summary() summary {
 		keyCheck:     s.keyCheck,
 		level:        s.level,
 		epoch:        s.epoch,
+		epochID:      s.epochID,
 		generation:   s.generation,
 		rolesVersion: s.rolesVersion,
 		operation:    s.operations.done.start,
@@ -109,7 +112,7 @@ func (s *State) summary() summary {
 func (s *State) restoreSummary(sum *summary) {
 	s.now, s.applied = sum.now, sum.applied
 	s.clusterID, s.keyCheck = sum.clusterID, sum.keyCheck
-	s.level, s.epoch = sum.level, sum.epoch
+	s.level, s.epoch, s.epochID = sum.level, sum.epoch, sum.epochID
 	s.generation, s.rolesVersion = sum.generation, sum.rolesVersion
 	s.staged.id, s.staged.at = sum.restore, sum.restoreAt
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -130,7 +131,9 @@ type recovered struct {
 
 // Snapshot implements raft.FSM. It is called once, when the whole log is applied.
 func (r *recovered) Snapshot() (raft.FSMSnapshot, error) {
-	r.epoch = r.BeginEpoch(r.keepSessions)
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails
+	r.epoch = r.BeginEpoch(id, r.keepSessions)
 	return r.FSM.Snapshot()
 }
 

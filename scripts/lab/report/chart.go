@@ -58,10 +58,10 @@ func newView(r *Run) *view {
 
 // Share is a recovery as a part of the slowest, in percent.
 func (v *view) Share(d time.Duration) int {
-	if v.Slowest == 0 {
+	if v.Slowest == 0 || d == 0 {
 		return 0
 	}
-	return int(100 * d / v.Slowest)
+	return max(1, int(100*d/v.Slowest))
 }
 
 // cellTable is one table of requests.

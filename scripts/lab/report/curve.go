@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,26 +16,32 @@ func curves(r *Run, y float64, scale func(time.Time) float64) []curve {
 	unavailable := func(s *load.Second) float64 { return float64(s.All.Unavailable) }
 	failed := func(s *load.Second) float64 { return float64(s.All.Failed) }
 	drawn := []curve{
-		linear(r, curve{Name: "answers", Unit: "a second"}, y, scale, []string{"answered"}, answered),
-		linear(r, curve{Name: "no answer", Unit: "a second"}, y+curveHeight+curveGap, scale, []string{"unavailable", "failed"}, unavailable, failed),
+		// In the end all tokens are asked about at once; that must not make the rest small.
+		linear(r, curve{Name: "answers", Unit: "a second"}, y, scale, 0.97, []string{"answered"}, answered),
+		linear(r, curve{Name: "no answer", Unit: "a second"}, y+curveHeight+curveGap, scale, 1, []string{"unavailable", "failed"}, unavailable, failed),
 		logarithmic(r, curve{Name: "p99", Unit: "of answers"}, y+2*(curveHeight+curveGap), scale),
 	}
 	return drawn
 }
 
-// linear draws values from zero to the largest.
-func linear(r *Run, c curve, y float64, scale func(time.Time) float64, classes []string, values ...func(*load.Second) float64) curve {
+// linear draws values from zero to the largest, but for a share that may stick out.
+func linear(r *Run, c curve, y float64, scale func(time.Time) float64, share float64, classes []string, values ...func(*load.Second) float64) curve {
 	top := 1.0
-	for i := range r.Load.Seconds {
-		for _, value := range values {
-			top = max(top, value(&r.Load.Seconds[i]))
+	for _, value := range values {
+		all := make([]float64, len(r.Load.Seconds))
+		for i := range r.Load.Seconds {
+			all[i] = value(&r.Load.Seconds[i])
+		}
+		slices.Sort(all)
+		if len(all) > 0 {
+			top = max(top, all[int(share*float64(len(all)-1))])
 		}
 	}
 	top = round(top)
 	c.Y = y
 	c.Levels = []level{{y, count(int(top))}, {y + curveHeight, "0"}}
 	for i, value := range values {
-		height := func(s *load.Second) (float64, bool) { return y + curveHeight*(1-value(s)/top), true }
+		height := func(s *load.Second) (float64, bool) { return y + curveHeight*(1-min(value(s)/top, 1)), true }
 		c.Lines = append(c.Lines, trace(r, classes[i], y+curveHeight, scale, height))
 	}
 	return c

@@ -102,7 +102,7 @@ func (s *Service) consume(ctx context.Context, caller Caller, held *secret, pres
 		if err != nil {
 			return Pair{}, err
 		}
-		if identity, err = s.issued(ctx, refresh.digest()); err != nil {
+		if identity, err = s.issued(ctx, presented, refresh.digest()); err != nil {
 			return Pair{}, err
 		}
 	}
@@ -119,8 +119,9 @@ func (s *Service) successorOf(held *secret, salt fsm.Salt) (access, refresh text
 
 // issued makes sure that a pair derived for a repetition is the one that was issued,
 // and returns its identity. With another cluster key than that of the node which
-// issued it, it would be one that nobody knows.
-func (s *Service) issued(ctx context.Context, refresh fsm.Digest) (*fsm.Identity, error) {
+// issued it, it would be one that nobody knows. Both may be gone meanwhile: a backup was
+// restored.
+func (s *Service) issued(ctx context.Context, presented, refresh fsm.Digest) (*fsm.Identity, error) {
 	if t, found := s.view.RefreshToken(refresh); found {
 		return t.Identity, nil
 	}
@@ -129,6 +130,9 @@ func (s *Service) issued(ctx context.Context, refresh fsm.Digest) (*fsm.Identity
 	}
 	if t, found := s.view.RefreshToken(refresh); found {
 		return t.Identity, nil
+	}
+	if _, found := s.view.RefreshToken(presented); !found {
+		return nil, &fsm.RefusalError{Reason: fsm.UnknownToken}
 	}
 	return nil, errClusterKey
 }

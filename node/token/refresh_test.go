@@ -410,3 +410,25 @@ func TestAnotherClusterKeyIsFoundOut(t *testing.T) {
 		t.Errorf("an operator's mistake looks like the client's: %v", err)
 	}
 }
+
+// A backup was restored between the refresh, repeated within its window, and the look at
+// its successor. The node said that its cluster key was wrong.
+func TestARepeatedRefreshThatMeetsARestoreFindsNoToken(t *testing.T) {
+	c := newCluster(t, 1, newClock().now, nil)
+	c.putUser("joe", "secret")
+	n := c.nodes[0]
+	pair := n.mustIssue("joe", "secret")
+	caller := n.mustLogIn("joe", "secret")
+	if _, err := n.Refresh(t.Context(), caller, token.RefreshRequest{Presented: pair.RefreshToken}); err != nil {
+		t.Fatal(err)
+	}
+	n.proposeFault = func(apply func() (fsm.Outcome, error)) (fsm.Outcome, error) {
+		outcome, err := apply()
+		n.BeginEpoch([16]byte{1}, false)
+		return outcome, err
+	}
+	_, err := n.Refresh(t.Context(), caller, token.RefreshRequest{Presented: pair.RefreshToken})
+	if reasonOf(err) != fsm.UnknownToken {
+		t.Errorf("got %v", err)
+	}
+}

@@ -9,6 +9,7 @@ import (
 
 	"jeton/cluster"
 	"jeton/fsm"
+	"jeton/node/backup"
 	"jeton/node/realm"
 )
 
@@ -23,7 +24,8 @@ func (h peerHandler) Propose(ctx context.Context, commands [][]byte) ([][]byte, 
 		return nil, h.notLeader()
 	}
 	revokes := len(commands) > 0
-	for _, command := range commands {
+	restores := map[int]fsm.Restore{}
+	for i, command := range commands {
 		c, err := fsm.DecodeCommand(command)
 		if err != nil {
 			return nil, fmt.Errorf("%w: this node cannot read the command: %w", cluster.ErrRefused, err)
@@ -32,6 +34,9 @@ func (h peerHandler) Propose(ctx context.Context, commands [][]byte) ([][]byte, 
 			return nil, fmt.Errorf("%w: %s is behind and gets no lease", cluster.ErrRefused, lease.Holder)
 		}
 		revokes = revokes && c.Kind().Revokes()
+		if restore, ok := c.(fsm.Restore); ok {
+			restores[i] = restore
+		}
 	}
 	proposer := h.n.proposer
 	if revokes {
@@ -43,8 +48,25 @@ func (h peerHandler) Propose(ctx context.Context, commands [][]byte) ([][]byte, 
 		return nil, fmt.Errorf("%w: %w", cluster.ErrOverloaded, err)
 	case errors.Is(err, errNotLeader):
 		return nil, h.notLeader()
+	case err == nil:
+		h.tell(restores, outcomes)
 	}
 	return outcomes, err
+}
+
+// tell logs what became of restores: nothing changes more at once.
+func (h peerHandler) tell(restores map[int]fsm.Restore, outcomes [][]byte) {
+	for i, c := range restores {
+		var outcome fsm.Outcome
+		if err := outcome.Decode(outcomes[i]); err != nil {
+			outcome.Reason = fsm.RestoreUnreadable // cannot be: this node has just encoded it
+		}
+		text := "the state was restored from a snapshot"
+		if outcome.Reason != fsm.Done {
+			text = "a snapshot was not restored"
+		}
+		h.n.log.Warn(text, "outcome", outcome.Reason, "epoch", c.Epoch, "of_cluster", backup.ID(c.From), "sessions_kept", c.KeepSessions)
+	}
 }
 
 func (h peerHandler) notLeader() error {

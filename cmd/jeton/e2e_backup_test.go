@@ -65,6 +65,14 @@ func TestE2EBackupAndRestore(t *testing.T) {
 	if !strings.Contains(out, "The recovery epoch is 1 now") {
 		t.Error(out)
 	}
+	c.leader(t).logged(t, 0, "the state was restored from a snapshot: .*outcome=done epoch=1 .*sessions_kept=true")
+	content, err := os.ReadFile(file)
+	must(t, err)
+	for _, secret := range []string{kept.Access, kept.Refresh, c.password, "open-sesame"} {
+		if strings.Contains(string(content), secret) {
+			t.Error("the file holds a secret")
+		}
+	}
 	must(t, c.allNodes(func(n *e2eNode) error {
 		_, successorGone := n.want(http.StatusBadRequest, http.MethodPost, pathToken, c.elastic, asRefresh(successor))
 		return errors.Join(

@@ -80,8 +80,8 @@ func checkJoint(logs raft.LogStore, snapshot, first, last uint64) error {
 		return fmt.Errorf("read log entry %d: %w", snapshot+1, err)
 	}
 	return fmt.Errorf("the newest snapshot ends at entry %d and the log holds %d to %d, without entry %d: "+
-		"a snapshot was lost or damaged. This node cannot start from its data. If the other nodes are well, remove this "+
-		"member, empty its path.data and let it join again; otherwise put back path.data from a backup",
+		"a snapshot was lost or damaged. This node cannot start from its data. If a majority of the others is well, remove this "+
+		"member from the cluster (jeton operator raft remove-peer), empty its path.data and start it: it joins as a new one",
 		snapshot, first, last, snapshot+1)
 }
 

@@ -86,7 +86,7 @@ func makeSynced(path string) error {
 	if err := os.Mkdir(path, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err //nolint:wrapcheck // wrapped by the caller
 	}
-	return store.SyncDir(parent) //nolint:wrapcheck // wrapped by the caller
+	return store.SyncDir(parent)
 }
 
 func (d *dataDir) file(name string) string { return filepath.Join(d.path, name) }
@@ -104,7 +104,8 @@ func (d *dataDir) loadIdentity(clusterName string) error {
 		return fmt.Errorf("%s in path.data [%s] is damaged: restore it, %s", identityFile, d.path, joinAnew)
 	}
 	if d.identity.ClusterName != clusterName {
-		return fmt.Errorf("path.data [%s] belongs to cluster [%s], but cluster.name is [%s]", d.path, d.identity.ClusterName, clusterName)
+		return fmt.Errorf("path.data [%s] belongs to cluster [%s], but cluster.name is [%s]; if the setting is right, then %s is damaged: mend it, %s",
+			d.path, d.identity.ClusterName, clusterName, identityFile, joinAnew)
 	}
 	return nil
 }
@@ -132,7 +133,7 @@ func (d *dataDir) adopt(log *store.Log, clusterName, nodeName string) error {
 		return fmt.Errorf("in path.data [%s] the log %s belongs to member %s and %s to %s: files of two nodes were mixed; restore them, %s",
 			d.path, logFile, held, identityFile, d.identity.ServerID, joinAnew)
 	case d.identity.NodeName != nodeName:
-		return fmt.Errorf("path.data [%s] belongs to node [%s], but node.name is [%s]: two nodes must not run on copies of one folder; if the node was renamed, change node_name in %s",
+		return fmt.Errorf("path.data [%s] belongs to node [%s], but node.name is [%s]: two nodes must not run on copies of one folder; if the node was renamed, or the file is damaged, change node_name in %s",
 			d.path, d.identity.NodeName, nodeName, identityFile)
 	}
 	return nil

@@ -83,7 +83,7 @@ func assembleStores(opened *store.Log, dir *dataDir, c *config.Config, log hclog
 }
 
 func (s *stores) close() error {
-	return s.log.Close() //nolint:wrapcheck // says all
+	return s.log.Close()
 }
 
 // raftConfig is hashicorp/raft's configuration for this node.

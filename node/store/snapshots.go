@@ -36,8 +36,8 @@ type snapshotSeal struct {
 // describes a snapshot (where in the log it ends, who the members are). It is kept in
 // the stable store, and a snapshot counts from then on.
 //
-// A snapshot that is not as it was written does not exist, and raft goes on from an older
-// one, if there is any that the log reaches back to. Damage that shows only when somebody
+// A snapshot that is not as it was written is removed, and raft goes on from an older one, if
+// there is any that the log reaches back to. Damage that shows only when somebody
 // opens a snapshot later is handed to a function that is to end the process. Methods may
 // be called concurrently.
 type Snapshots struct {
@@ -74,7 +74,7 @@ func OpenSnapshots(dir string, last uint64, stable raft.StableStore, log hclog.L
 	for _, known := range slices.Clone(s.seals) {
 		relied = max(relied, known.Index)
 		if err := s.check(known); err != nil {
-			log.Error("a snapshot is damaged; the disk may be failing", "id", known.ID, "error", err)
+			log.Error("a snapshot is damaged and goes unused; the disk may be failing", "id", known.ID, "error", err)
 			s.seals = slices.DeleteFunc(s.seals, func(other snapshotSeal) bool { return other == known })
 			continue
 		}
@@ -83,7 +83,24 @@ func OpenSnapshots(dir string, last uint64, stable raft.StableStore, log hclog.L
 	if max(reach, last) < relied {
 		return nil, &DamageError{File: s.path, What: fmt.Sprintf("a snapshot reached to entry %d, and what is left reaches to %d", relied, max(reach, last))}
 	}
-	return s, nil
+	return s, s.clear()
+}
+
+// clear removes what is of no use to anybody: snapshots that are damaged, or were not
+// finished.
+func (s *Snapshots) clear() error {
+	found, err := os.ReadDir(s.path)
+	if err != nil {
+		return fmt.Errorf("look at the snapshots: %w", err)
+	}
+	for _, entry := range found {
+		if _, sealed := s.seal(entry.Name()); !sealed {
+			if err := os.RemoveAll(filepath.Join(s.path, entry.Name())); err != nil {
+				return fmt.Errorf("remove a snapshot that is no use: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // check reads a whole snapshot.

@@ -111,13 +111,17 @@ func TestASnapshotWithoutASealDoesNotExist(t *testing.T) {
 	dir, stable := t.TempDir(), newStable()
 	s := openSnapshots(t, dir, 0, stable, never(t))
 	writeSnapshot(t, s, 10, "old")
-	writeSnapshot(t, openSnapshots(t, dir, 0, newStable(), never(t)), 20, "not sealed")
+	other := t.TempDir()
+	writeSnapshot(t, openSnapshots(t, other, 0, newStable(), never(t)), 20, "not sealed")
+	if err := os.CopyFS(filepath.Join(dir, "snapshots"), os.DirFS(filepath.Join(other, "snapshots"))); err != nil {
+		t.Fatal(err)
+	}
 	s = openSnapshots(t, dir, 0, stable, never(t))
 	if got, err := found(s); err != nil || !cmp.Equal(got, []string{"old"}) {
 		t.Errorf("%q: %v", got, err)
 	}
 	writeSnapshot(t, s, 20, "sealed")
-	if got, err := found(s); err != nil || !cmp.Equal(got, []string{"sealed"}) {
+	if got, err := found(s); err != nil || !cmp.Equal(got, []string{"sealed", "old"}) {
 		t.Errorf("%q: %v", got, err)
 	}
 }
@@ -140,22 +144,26 @@ func TestEveryFlippedBitOfASnapshotIsNoticed(t *testing.T) {
 			t.Fatal(err)
 		}
 		for bit := range len(file) * 8 {
-			file[bit/8] ^= 1 << (bit % 8)
-			if err := os.WriteFile(path, file, 0o600); err != nil {
+			copied := t.TempDir()
+			if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
 				t.Fatal(err)
 			}
-			got, err := found(openSnapshots(t, dir, 20, stable, never(t)))
-			if err != nil || !cmp.Equal(got, []string{"old"}) {
-				t.Fatalf("%s, bit %d: %q, %v", name, bit, got, err)
+			file[bit/8] ^= 1 << (bit % 8)
+			if err := os.WriteFile(filepath.Join(copied, "snapshots", metas[0].ID, name), file, 0o600); err != nil {
+				t.Fatal(err)
 			}
-			_, err = store.OpenSnapshots(dir, 19, stable, hclog.NewNullLogger(), never(t))
+			file[bit/8] ^= 1 << (bit % 8)
+			_, err = store.OpenSnapshots(copied, 19, stable, hclog.NewNullLogger(), never(t))
 			if damage := (*store.DamageError)(nil); !errors.As(err, &damage) || !strings.Contains(err.Error(), "reached to entry 20, and what is left reaches to 19") {
 				t.Fatalf("%s, bit %d, and a log that is too short: %v", name, bit, err)
 			}
-			file[bit/8] ^= 1 << (bit % 8)
-		}
-		if err := os.WriteFile(path, file, 0o600); err != nil {
-			t.Fatal(err)
+			got, err := found(openSnapshots(t, copied, 20, stable, never(t)))
+			if err != nil || !cmp.Equal(got, []string{"old"}) {
+				t.Fatalf("%s, bit %d: %q, %v", name, bit, got, err)
+			}
+			if _, err := os.Stat(filepath.Join(copied, "snapshots", metas[0].ID)); err == nil {
+				t.Fatalf("%s, bit %d: it is still there", name, bit)
+			}
 		}
 	}
 }

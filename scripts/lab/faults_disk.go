@@ -61,18 +61,29 @@ func (t *trial) powerLoss(ctx context.Context, victims []*node) func(context.Con
 	})
 }
 
-// anyFile draws one of the files that are not empty.
+// anyFile draws one of the files that are not empty: one like the other, or a byte like any other.
 func anyFile(d *disk.Disk, r *rand.Rand) (file disk.File, ok bool) {
 	var files []disk.File
+	all := int64(0)
 	for _, f := range d.Files() {
 		if f.Size > 0 {
 			files = append(files, f)
+			all += f.Size
 		}
 	}
 	if len(files) == 0 {
 		return file, false
 	}
-	return files[r.IntN(len(files))], true
+	if r.IntN(2) == 0 {
+		return files[r.IntN(len(files))], true
+	}
+	at := r.Int64N(all)
+	for _, f := range files {
+		if at -= f.Size; at < 0 {
+			return f, true
+		}
+	}
+	return files[0], true
 }
 
 func flipBits(ctx context.Context, t *trial) func(context.Context) {
@@ -105,5 +116,5 @@ func (t *trial) damage(ctx context.Context, harm func(*node, disk.File)) func(co
 		harm(n, file)
 	}
 	release()
-	return func(ctx context.Context) { t.replace(ctx, n) }
+	return func(ctx context.Context) { t.replaceDamaged(ctx, n) }
 }

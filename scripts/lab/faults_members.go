@@ -72,6 +72,18 @@ func (c *cluster) removePeer(ctx context.Context, n *node, id string) error {
 	return c.jeton(ctx, nil, "operator", "raft", "remove-peer", id, "--yes", "--config", c.others(n)[0].config())
 }
 
+// replaceDamaged replaces a node whose files were damaged, unless that was done meanwhile.
+func (c *cluster) replaceDamaged(ctx context.Context, n *node) {
+	n.replacing.Lock()
+	defer n.replacing.Unlock()
+	n.mu.Lock()
+	damaged := n.damaged
+	n.mu.Unlock()
+	if damaged {
+		c.replace(ctx, n)
+	}
+}
+
 // replace does what an operator does with a node that is beyond help: it empties it, removes the former member and has
 // the new one join. It returns when that is done, or ctx has ended.
 func (c *cluster) replace(ctx context.Context, n *node) {
@@ -85,10 +97,14 @@ func (c *cluster) replace(ctx context.Context, n *node) {
 	n.damaged, n.quick = false, 0
 	n.mu.Unlock()
 	c.journal.note(n.name, "is replaced")
-	for pause(ctx, replacePoll) {
-		if c.forget(ctx, n) == nil {
+	var err error
+	for began := time.Now(); time.Since(began) < recoveryBound && pause(ctx, replacePoll); {
+		if err = c.forget(ctx, n); err == nil {
 			return
 		}
+	}
+	if ctx.Err() == nil {
+		c.journal.violate("%s could not be replaced within %v: %v", n.name, recoveryBound, err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -86,6 +87,9 @@ func (m *nemesis) round(ctx context.Context, faults []fault) error {
 	}
 	_ = undoing.Wait() // none fails
 	took, err := m.cluster.recover(ctx)
+	if err == nil && slices.ContainsFunc(faults, func(f fault) bool { return f.kind == kindMembers }) {
+		err = m.cluster.awaitVoters(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -111,6 +115,30 @@ func (m *nemesis) make(ctx context.Context, f fault) (undo func()) {
 		release(ctx)
 		j.end(place)
 	}
+}
+
+// awaitVoters waits until every node has a vote, and nobody else has one: a node that joined anew can serve before, but as
+// long as it has no vote the others are fewer than they were.
+func (c *cluster) awaitVoters(ctx context.Context) error {
+	var seen string
+	for began := time.Now(); time.Since(began) < recoveryBound && ctx.Err() == nil; pause(ctx, replacePoll) {
+		peers, err := c.peers(ctx, c.nodes[0])
+		seen = fmt.Sprint(peers, err)
+		voters := 0
+		for _, p := range peers {
+			if p.Voter && p.Reachable {
+				voters++
+			}
+		}
+		if voters == len(c.nodes) && len(peers) == voters {
+			return nil
+		}
+	}
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // the run was ended, nothing failed
+	}
+	c.journal.violate("after %v not every node has a vote: %s", recoveryBound, seen)
+	return fmt.Errorf("%w: not every node has a vote", errViolation)
 }
 
 // recover waits until every node is ready and takes writes, and tells how long that took.

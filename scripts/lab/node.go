@@ -48,6 +48,8 @@ type node struct {
 	leads  atomic.Uint64 // the term in which it last said that it leads
 	record *record
 
+	replacing sync.Mutex // held while the node is replaced
+
 	mu      sync.Mutex
 	holds   int // faults and doctors that want it down
 	changed chan struct{}
@@ -195,7 +197,7 @@ func (n *node) ended(ctx context.Context, p *process) {
 		release := n.hold()
 		go func() {
 			defer release()
-			n.cluster.replace(ctx, n)
+			n.cluster.replaceDamaged(ctx, n)
 		}()
 		return
 	}

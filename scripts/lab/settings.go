@@ -39,6 +39,7 @@ func baseSettings(readMode, level string) map[string]string {
 		"log.level":                                            level,
 		"raft.snapshot_threshold":                              "256kb",
 		"raft.snapshot_interval":                               "2s",
+		"autopilot.server_stabilization_time":                  "1s",
 		"raft.trailing_logs":                                   "512",
 		"request.timeout":                                      "5s",
 		"shutdown.delay":                                       "0s",

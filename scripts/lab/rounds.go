@@ -37,8 +37,9 @@ type aim struct {
 // rounds is a scenario that is under way.
 type rounds struct {
 	*laboratory
-	rand *rand.Rand
-	done int
+	rand  *rand.Rand
+	done  int
+	known facts // of the first round in which some were established
 
 	mu      sync.Mutex
 	figures map[string][]time.Duration

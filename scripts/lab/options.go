@@ -128,7 +128,7 @@ func (o *options) emptyOut() error {
 			return err //nolint:wrapcheck // names the folder
 		}
 	}
-	return os.MkdirAll(o.out, 0o700) //nolint:wrapcheck // names the folder
+	return os.MkdirAll(filepath.Join(o.out, mark), 0o700) //nolint:wrapcheck // names the folder
 }
 
 // setup is the cluster that the options ask for.

@@ -33,6 +33,8 @@ const (
 	plantedRuns = 20
 	// cleanRuns is how often a trap is sprung on the program as it is, before it is believed.
 	cleanRuns = 3
+	// trapAttempts is how often a trap that could not be laid is tried again.
+	trapAttempts = 3
 	// runPatience bounds one run.
 	runPatience = 3 * time.Minute
 )
@@ -147,14 +149,16 @@ func (o *plantedOptions) run(ctx context.Context, chosen []bait, stdout io.Write
 
 // tryClean springs a trap on the program as it is.
 func (o *plantedOptions) tryClean(ctx context.Context, t trap, stdout io.Writer) (good bool, err error) {
-	for i := range o.clean {
-		broken, err := o.spring(ctx, o.binary, t, filepath.Join("clean", fmt.Sprintf("%s-%d", t.name, i+1)))
-		if err != nil {
-			return false, fmt.Errorf("%s, with the program as it is: %w", t.name, err)
-		}
+	for laid, attempts := 0, 1; laid < o.clean; attempts++ {
+		broken, err := o.spring(ctx, o.binary, t, filepath.Join("clean", fmt.Sprintf("%s-%d", t.name, attempts)))
 		if len(broken) > 0 {
 			fmt.Fprintf(stdout, "%-24s WRONG without any planted defect: %s\n", t.name, broken[0].What)
 			return false, nil
+		}
+		if err == nil {
+			laid++
+		} else if attempts >= laid+trapAttempts || ctx.Err() != nil {
+			return false, fmt.Errorf("the trap %s cannot be laid: %w", t.name, err)
 		}
 	}
 	fmt.Fprintf(stdout, "%-24s nothing is wrong with the program as it is, %d times\n", t.name, o.clean)

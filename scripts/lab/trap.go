@@ -37,7 +37,9 @@ type stage struct {
 }
 
 // traps are all of them.
-func traps() []trap { return slices.Concat(readTraps(), leaseTraps(), logTraps(), diskTraps()) }
+func traps() []trap {
+	return slices.Concat(readTraps(), leaseTraps(), logTraps(), diskTraps(), voteTraps())
+}
 
 // ask shows an access token to a node. Zero: no answer in time.
 func (s *stage) ask(ctx context.Context, n *node, access string) (status int) {

@@ -120,15 +120,5 @@ func (s *stage) sleepyLeader(ctx context.Context) (*node, error) {
 	if err := s.awaitReady(ctx, startPatience); err != nil {
 		return nil, err
 	}
-	id, err := first.serverID()
-	if err != nil {
-		return nil, err
-	}
-	return first, s.await(ctx, "n1 leads", func() bool {
-		if s.leader() == first {
-			return true
-		}
-		_ = s.jeton(ctx, nil, "operator", "raft", "transfer-leader", id, "--config", s.nodes[1].config())
-		return s.leader() == first
-	})
+	return first, s.makeLeader(ctx, first)
 }

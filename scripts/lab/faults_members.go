@@ -207,31 +207,42 @@ func (n *node) pose(other *node, name string) error {
 	return n.installAs(other.name, n.cluster.certificates())
 }
 
-// interruptSnapshot makes a follower need a snapshot, and disturbs it while it gets one.
+// interruptSnapshot makes a follower need a snapshot, and kills it or cuts it off while it gets one, several times.
 func interruptSnapshot(ctx context.Context, t *trial) func(context.Context) {
 	n := t.aFollower()
 	release := n.kill(ctx)
 	t.fatten(ctx, n)
 	attempts := 2 + t.rand.IntN(3)
 	t.text = fmt.Sprintf("%d times", attempts)
-	lagging := network.Link{Delay: 10 * time.Millisecond, Jitter: 20 * time.Millisecond}
-	slow := t.weather.add(between(n.name, t.peersOf(n), lagging, lagging))
+	far := network.Link{Delay: 20 * time.Millisecond, Jitter: 40 * time.Millisecond}
+	near := t.weather.add(between(n.name, t.peersOf(n), far, far))
 	release()
 	for range attempts {
-		pause(ctx, t.between(100*time.Millisecond, 1500*time.Millisecond))
-		n.kill(ctx)()
+		pause(ctx, t.between(100*time.Millisecond, 1200*time.Millisecond))
+		if t.rand.IntN(2) == 0 {
+			n.kill(ctx)()
+			continue
+		}
+		join := t.weather.add(between(n.name, t.peersOf(n), network.Link{Cut: true}, network.Link{Cut: true}))
+		pause(ctx, t.between(100*time.Millisecond, 500*time.Millisecond))
+		join()
 	}
-	return simply(slow)
+	return simply(near)
 }
 
-// fatten writes to the log until the other nodes have taken a snapshot. They keep few entries from before it: fewer than a
-// node misses that was away meanwhile.
+// fatten writes to the log until the other nodes have taken a snapshot, and keep fewer entries from before it than a node
+// misses that was away meanwhile.
 func (c *cluster) fatten(ctx context.Context, but *node) {
+	const entries = 100 // more than raft.trailing_logs
 	ctx, cancel := context.WithTimeout(ctx, fattenPatience)
 	defer cancel()
+	through := c.others(but)
+	for i := 0; i < entries && ctx.Err() == nil; i++ { // one after the other: those at the same time would share an entry
+		_, _ = c.admin.issue(ctx, through[i%len(through)].url()) // there may be no leader just now
+	}
 	before := c.newestSnapshots()
-	for ctx.Err() == nil && slices.ContainsFunc(c.others(but), func(n *node) bool { return c.newestSnapshots()[n.name] == before[n.name] }) {
-		if c.pad(ctx, c.others(but)) != nil {
+	for ctx.Err() == nil && slices.ContainsFunc(through, func(n *node) bool { return c.newestSnapshots()[n.name] == before[n.name] }) {
+		if c.pad(ctx, through) != nil {
 			pause(ctx, replacePoll)
 		}
 	}

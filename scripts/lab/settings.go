@@ -40,7 +40,7 @@ func baseSettings(readMode, level string) map[string]string {
 		"raft.snapshot_threshold":                              "256kb",
 		"raft.snapshot_interval":                               "2s",
 		"autopilot.server_stabilization_time":                  "1s",
-		"raft.trailing_logs":                                   "512",
+		"raft.trailing_logs":                                   "64",
 		"request.timeout":                                      "5s",
 		"shutdown.delay":                                       "0s",
 		"xpack.security.http.ssl.enabled":                      "true",

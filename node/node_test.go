@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -308,7 +309,20 @@ func TestANodeRefusesToStartOnWhatItCannotRelyOn(t *testing.T) {
 		{
 			"log damaged",
 			func(t *testing.T, s *site) { t.Helper(); write(t, file(s, logFile), strings.Repeat("damage", 10_000)) },
-			[]string{"open the log"},
+			[]string{"open the log of member", "raft.db is damaged", "jeton operator raft remove-peer"},
+		},
+		{
+			"one bit of the log changed",
+			func(t *testing.T, s *site) {
+				t.Helper()
+				log, err := os.ReadFile(file(s, logFile))
+				if err != nil {
+					t.Fatal(err)
+				}
+				log[bytes.LastIndex(log, []byte("jeton/server_id"))] ^= 1
+				write(t, file(s, logFile), string(log))
+			},
+			[]string{"raft.db is damaged", "checksum"},
 		},
 		{
 			"folder of another cluster",

@@ -369,3 +369,35 @@ func TestALogThatWasNotFinishedIsMadeAgain(t *testing.T) {
 		t.Error("the unfinished file is still there")
 	}
 }
+
+// FuzzVerify: no damage makes the reader crash, or believe in another log.
+func FuzzVerify(f *testing.F) {
+	path := filepath.Join(f.TempDir(), "raft.db")
+	l, err := store.OpenLog(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if err := errors.Join(l.StoreLogs(entries(3, 200, 1)), l.Set([]byte("vote"), []byte("a vote")), l.Close()); err != nil {
+		f.Fatal(err)
+	}
+	file, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(0, []byte("beginning"))
+	f.Add(3*4096, bytes.Repeat([]byte{0xff}, 40))
+	f.Add(len(file)-10, []byte("end"))
+	want, err := verify(file)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, at int, damage []byte) {
+		damaged := bytes.Clone(file)
+		if at >= 0 && at < len(file) {
+			copy(damaged[at:], damage)
+		}
+		if got, err := verify(damaged); err == nil && got != want {
+			t.Errorf("%d bytes at %d were not noticed", len(damage), at)
+		}
+	})
+}

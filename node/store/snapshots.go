@@ -73,7 +73,7 @@ func OpenSnapshots(dir string, last uint64, stable raft.StableStore, log hclog.L
 	var relied, reach uint64
 	for _, known := range slices.Clone(s.seals) {
 		relied = max(relied, known.Index)
-		if err := s.check(known); err != nil {
+		if err := s.read(known); err != nil {
 			log.Error("a snapshot is damaged and goes unused; the disk may be failing", "id", known.ID, "error", err)
 			s.seals = slices.DeleteFunc(s.seals, func(other snapshotSeal) bool { return other == known })
 			continue
@@ -103,16 +103,21 @@ func (s *Snapshots) clear() error {
 	return nil
 }
 
-// check reads a whole snapshot.
-func (s *Snapshots) check(known snapshotSeal) error {
-	if sum, err := s.sumOf(known.ID); err != nil || sum != known.Sum {
-		return errors.Join(errors.New("what describes it is not as it was written"), err)
-	}
-	_, source, err := s.FileSnapshotStore.Open(known.ID)
+// read reads a whole snapshot.
+func (s *Snapshots) read(known snapshotSeal) error {
+	_, source, err := s.open(known)
 	if err != nil {
-		return err //nolint:wrapcheck // the caller says more
+		return err
 	}
 	return source.Close() //nolint:wrapcheck // the caller says more
+}
+
+// open reads a whole snapshot, and returns it to be read once more.
+func (s *Snapshots) open(known snapshotSeal) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	if sum, err := s.sumOf(known.ID); err != nil || sum != known.Sum {
+		return nil, nil, errors.Join(errors.New("what describes it is not as it was written"), err)
+	}
+	return s.FileSnapshotStore.Open(known.ID) //nolint:wrapcheck // the caller says more
 }
 
 func (s *Snapshots) sumOf(id string) (uint32, error) {
@@ -150,12 +155,13 @@ func (s *Snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	if !sealed {
 		return nil, nil, fmt.Errorf("open snapshot %s: %w", id, os.ErrNotExist)
 	}
-	if err := s.check(known); err != nil {
+	meta, source, err := s.open(known)
+	if err != nil {
 		err = &DamageError{File: filepath.Join(s.path, id), What: err.Error()}
 		s.fatal(err)
 		return nil, nil, err
 	}
-	return s.FileSnapshotStore.Open(id) //nolint:wrapcheck // raft sees the store's own error
+	return meta, source, nil
 }
 
 // Create implements raft.SnapshotStore.

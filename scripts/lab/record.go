@@ -27,6 +27,13 @@ func (r *record) won(node string, term uint64) {
 	}
 }
 
+// winner is who won the election of a term; empty: nobody so far.
+func (r *record) winner(term uint64) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.winners[term]
+}
+
 // elections is how many there were.
 func (r *record) elections() int {
 	r.mu.Lock()

@@ -38,7 +38,7 @@ type stage struct {
 
 // traps are all of them.
 func traps() []trap {
-	return slices.Concat(readTraps(), leaseTraps(), logTraps(), diskTraps(), voteTraps())
+	return slices.Concat(readTraps(), leaseTraps(), logTraps(), diskTraps(), voteTraps(), heartbeatTraps())
 }
 
 // ask shows an access token to a node. Zero: no answer in time.

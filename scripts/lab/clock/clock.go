@@ -30,6 +30,7 @@ type face struct {
 	wallDrift  atomic.Uint64 // a float64: nanoseconds for each since then
 	bootOffset atomic.Int64
 	bootDrift  atomic.Uint64
+	hangs      atomic.Int64 // not zero: who reads the boot-time clock waits
 }
 
 // Clock is the clocks of one machine: the wall clock, which people set, and the
@@ -123,6 +124,9 @@ func (c *Clock) Wall() time.Time {
 
 // Boot is the time since the machine started by this clock, its sleep included.
 func (c *Clock) Boot() time.Duration {
+	for c.face.hangs.Load() != 0 {
+		time.Sleep(time.Millisecond)
+	}
 	now := trueBoot()
 	_, boot := c.face.read().errors(now)
 	return time.Duration(now + boot)
@@ -136,6 +140,13 @@ func (c *Clock) WallRate(rate float64) { c.set(func(r *reading) { r.wallDrift = 
 
 // Rate makes the boot-time clock run so many times as fast as it should. 1 is right.
 func (c *Clock) Rate(rate float64) { c.set(func(r *reading) { r.bootDrift = rate - 1 }) }
+
+// Hang makes whoever reads the boot-time clock wait until release is called, as if the
+// scheduler had forgotten about that thread alone.
+func (c *Clock) Hang() (release func()) {
+	c.face.hangs.Store(1)
+	return func() { c.face.hangs.Store(0) }
+}
 
 // Mend makes the clocks run, and the wall clock be, right. The boot-time clock goes on
 // from where it is: such a clock is never set.

@@ -98,6 +98,21 @@ func TestReadersSeeWholeChanges(t *testing.T) {
 	setting.Wait()
 }
 
+func TestWhoReadsAClockThatHangsWaits(t *testing.T) {
+	laboratory, node := open(t)
+	release := laboratory.Hang()
+	read := make(chan time.Duration, 1)
+	go func() { read <- node.Boot() }()
+	_ = node.Wall() // does not hang
+	select {
+	case <-read:
+		t.Error("it was read while it hung")
+	case <-time.After(20 * time.Millisecond):
+		release()
+		<-read
+	}
+}
+
 func TestWithoutAFileTheClocksAreRight(t *testing.T) {
 	wall, boot := off(OfEnvironment())
 	near(t, "the wall clock", wall, 0)

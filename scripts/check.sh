@@ -15,6 +15,7 @@
 #   e2e          real processes: the cluster is started, killed, cut, asked
 #   clients      real clients of other makers, behind HAProxy; needs haproxy, node and npm
 #   proxies      nginx, Caddy and HAProxy as docs/behind-a-proxy.md configures them; needs all three
+#   lab-planted  the laboratory's planted defects that are caught in seconds: each of them must be
 #   lab          the fault laboratory, JETON_LAB (10m; also 1h) long, with JETON_LAB_SEED or any; needs root, or user namespaces
 #   all          everything above, in that order
 #
@@ -133,6 +134,9 @@ check_clients() { (cd cmd/jeton && JETON_CLIENTS=all go test -count=1 -timeout=1
 
 check_proxies() { JETON_PROXIES=1 go test -count=1 -timeout=5m -run='^TestProxies$' ./cmd/jeton; }
 
+# All of them, and the table of when each was last caught: go run ./scripts/lab planted
+check_lab-planted() { go run ./scripts/lab planted --quick --clean 1; }
+
 # 120 requests a second are what two cores manage beside three nodes.
 check_lab() {
   local args=(--for "${JETON_LAB:-10m}" --rate "${JETON_LAB_RATE:-120}")
@@ -140,7 +144,7 @@ check_lab() {
   go run ./scripts/lab run "${args[@]}"
 }
 
-everything=(fmt tidy lint test simulate bench-smoke fuzz fuzz-routes e2e clients proxies lab)
+everything=(fmt tidy lint test simulate bench-smoke fuzz fuzz-routes e2e clients proxies lab-planted lab)
 
 run_mode() {
   local mode=$1 began=$SECONDS verdict=0
@@ -164,7 +168,7 @@ fi
 for mode in "${modes[@]}"; do
   case $mode in
     all) for each in "${everything[@]}"; do run_mode "$each"; done ;;
-    fmt | tidy | lint | lint-planted | test | simulate | bench-smoke | fuzz | fuzz-routes | e2e | clients | proxies | lab) run_mode "$mode" ;;
+    fmt | tidy | lint | lint-planted | test | simulate | bench-smoke | fuzz | fuzz-routes | e2e | clients | proxies | lab-planted | lab) run_mode "$mode" ;;
     help | -h | --help) sed -nE '2,/^set/{/^#/s/^# ?//p}' "$root/scripts/check.sh" ;;
     *) printf 'check.sh: no mode %s; try scripts/check.sh help\n' "$mode" >&2; exit 2 ;;
   esac

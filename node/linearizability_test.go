@@ -306,6 +306,17 @@ func (a forgetful) append(ctx context.Context, commands [][]byte) ([]fsm.Outcome
 	return a.replica.append(ctx, renamed)
 }
 
+// careless takes a revocation that failed for one that succeeded.
+type careless struct{ *replica }
+
+func (a careless) append(ctx context.Context, commands [][]byte) ([]fsm.Outcome, error) {
+	outcomes, err := a.replica.append(ctx, commands)
+	if err != nil && fsm.Kind(commands[0][0]).Revokes() {
+		return make([]fsm.Outcome, len(commands)), nil
+	}
+	return outcomes, err
+}
+
 // cached believes a proof for a while.
 func cached(n *Node) func(context.Context) error {
 	var last atomic.Int64
@@ -398,8 +409,9 @@ func TestNegativeControlsAreCaught(t *testing.T) {
 			electorate: func(r *replica) electorate { return upstart{r} },
 			faults:     func(s *sim) []func() { return []func(){s.slowDown, s.killSome, s.startDown, s.startDown} },
 		},
-		"reads do not wait for the index": {electorate: func(r *replica) electorate { return eager{r} }},
-		"each attempt has its own id":     {appender: func(r *replica) appender { return forgetful{r} }},
+		"reads do not wait for the index":          {electorate: func(r *replica) electorate { return eager{r} }},
+		"a revocation that failed is acknowledged": {appender: func(r *replica) appender { return careless{r} }},
+		"each attempt has its own id":              {appender: func(r *replica) appender { return forgetful{r} }},
 		"a lease never ends": {lease: simLease, tamper: func(r *replica) {
 			r.lease.bootTime = func() time.Duration { return 0 }
 		}},

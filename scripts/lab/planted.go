@@ -35,6 +35,8 @@ const (
 	cleanRuns = 3
 	// trapAttempts is how often a trap that could not be laid is tried again.
 	trapAttempts = 3
+	// trapTimeout is the nodes' raft.heartbeat_timeout and raft.election_timeout: traps are timed by them.
+	trapTimeout = "1s"
 	// runPatience bounds one run.
 	runPatience = 3 * time.Minute
 )
@@ -209,6 +211,7 @@ func (o *plantedOptions) spring(ctx context.Context, binary string, t trap, fold
 	random := rand.New(rand.NewPCG(o.seed, uint64(crc32.ChecksumIEEE([]byte(folder))))) //nolint:gosec // a seed repeats a run
 	s := o.setup()
 	s.out, s.binary, s.seed = filepath.Join(o.out, "logs", folder), binary, random.Uint64()
+	s.settings["raft.heartbeat_timeout"], s.settings["raft.election_timeout"] = trapTimeout, trapTimeout
 	maps.Copy(s.settings, t.settings)
 	told, err := createIn(s.out, "journal.log")
 	if err != nil {

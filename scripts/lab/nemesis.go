@@ -12,13 +12,13 @@ import (
 
 const (
 	// pairShare is how often two faults are made together.
-	pairShare = 0.4
+	pairShare = 0.5
 	// Faults last between these.
-	leastFault, mostFault = 300 * time.Millisecond, 4 * time.Second
+	leastFault, mostFault = 200 * time.Millisecond, 3200 * time.Millisecond
 	// recoveryBound is how long the cluster may take, after the last fault was undone, until every node is ready and writes.
 	recoveryBound = 60 * time.Second
 	// calm is how long at most nothing happens then.
-	calm = 1500 * time.Millisecond
+	calm = 800 * time.Millisecond
 )
 
 // nemesis makes faults by chance from a seed: one or two, a pause in which everything must recover, and so on.

@@ -1,5 +1,5 @@
-// Package store keeps what raft must not lose: the log, the term and the vote in one
-// bbolt file, and the snapshots. It notices when the disk has changed any of it.
+// Package store keeps what raft must not lose: the log, the term and the vote in
+// raft-boltdb's one file, and the snapshots. It notices when the disk has changed any of it.
 //
 // Raft's safety rests on what a member once wrote: a member that forgets its newest
 // entry, or its vote, can help to elect a leader that lacks what was acknowledged. So a
@@ -13,10 +13,14 @@
 //     write behind, for a write that did not end. But that cannot be: a meta page's content lies in
 //     one sector, and disks write sectors as a whole.
 //   - Every page that can be reached is laid out exactly as bbolt does it ([Verify]).
-//   - The head, one value, names the first and the last entry and holds the term, the vote and all other
-//     values. It is written with every change, in the same transaction, and has a checksum.
-//   - Every entry has a checksum over all of it and over the one before. The head knows
+//   - The head, stored in the place of an entry 0, names the first and the last entry and holds the term,
+//     the vote and all other values. It is written with every change, in the same transaction, and has a checksum.
+//   - Every entry has, before its extensions, a checksum over all of it and over the one before. The head knows
 //     the last one. So the head vouches for the whole log.
+//
+// One thing remains: if the number of the log's root page became that of a former root whose
+// pages are all still there, the log would be an older one. That takes a disk that changes
+// those 64 bits into just these.
 //
 // An entry's checksum is looked at again whenever it is read. A snapshot's description has a
 // checksum among the values in the head, and has in turn one of the state.

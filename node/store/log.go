@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -14,20 +15,12 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
 )
 
-const (
-	entryBucket = "entries"
-	headBucket  = "head"
-	headKey     = "head"
-)
-
-const (
-	fileMode = 0o600
-	// openTimeout bounds the wait for the lock on the file.
-	openTimeout = time.Second
-)
+// openTimeout bounds the wait for the lock on the file.
+const openTimeout = time.Second
 
 // ErrNotFound says that there is no such value. Its text is what raft compares with.
 var ErrNotFound = errors.New("not found")
@@ -39,10 +32,10 @@ var ErrNotFound = errors.New("not found")
 // The log has no gaps: an entry that does not follow the last one replaces all, since raft
 // leaves out only what is in a snapshot. What raft never does is an error.
 type Log struct {
-	path string
-	db   *bbolt.DB
-	mu   sync.Mutex           // held during a write
-	head atomic.Pointer[head] // as it is on the disk
+	path  string
+	store *raftboltdb.BoltStore
+	mu    sync.Mutex           // held during a write
+	head  atomic.Pointer[head] // as it is on the disk
 
 	damage atomic.Pointer[DamageError] // the first that was found
 }
@@ -56,39 +49,48 @@ func OpenLog(path string) (*Log, error) {
 			return nil, fmt.Errorf("create the log %s: %w", path, err)
 		}
 	}
-	h, err := verifyFile(path)
+	h, leftovers, err := verifyFile(path)
 	if err != nil {
 		return nil, err
 	}
-	db, err := openBolt(path)
+	bolt, err := openBolt(path)
 	if err != nil {
 		return nil, fmt.Errorf("open the log %s: %w", path, err)
 	}
-	l := &Log{path: path, db: db}
+	l := &Log{path: path, store: bolt}
 	l.head.Store(h)
+	if leftovers {
+		if err := l.clear(h); err != nil {
+			return nil, errors.Join(fmt.Errorf("open the log %s: %w", path, err), l.Close())
+		}
+	}
 	return l, nil
 }
 
-func verifyFile(path string) (h *head, err error) {
+func verifyFile(path string) (h *head, leftovers bool, err error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("open the log: %w", err)
+		return nil, false, fmt.Errorf("open the log: %w", err)
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	info, err := file.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("look at the log: %w", err)
+		return nil, false, fmt.Errorf("look at the log: %w", err)
 	}
 	return verify(path, file, info.Size(), nil)
 }
 
-func openBolt(path string) (*bbolt.DB, error) {
-	return bbolt.Open(path, fileMode, &bbolt.Options{ //nolint:wrapcheck // wrapped by the caller
-		Timeout: openTimeout,
-		// The list of free pages is rebuilt at the start instead of being written
-		// at every commit, which after a burst costs more than the commit itself.
-		NoFreelistSync: true,
-		FreelistType:   bbolt.FreelistMapType,
+func openBolt(path string) (*raftboltdb.BoltStore, error) {
+	return raftboltdb.New(raftboltdb.Options{ //nolint:wrapcheck // wrapped by the caller
+		Path: path,
+		BoltOptions: &bbolt.Options{
+			Timeout: openTimeout,
+			// The list of free pages is rebuilt at the start instead of being written
+			// at every commit, which after a burst costs more than the commit itself.
+			NoFreelistSync: true,
+			FreelistType:   bbolt.FreelistMapType,
+		},
+		MsgpackUseNewTimeFormat: true, // for ever: see cluster.Transport
 	})
 }
 
@@ -99,21 +101,12 @@ func createLog(path string) error {
 	if err := os.Remove(unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err //nolint:wrapcheck // wrapped by the caller
 	}
-	db, err := openBolt(unfinished)
+	bolt, err := openBolt(unfinished)
 	if err != nil {
 		return err
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		if _, err := tx.CreateBucket([]byte(entryBucket)); err != nil {
-			return err //nolint:wrapcheck // wrapped by the caller
-		}
-		b, err := tx.CreateBucket([]byte(headBucket))
-		if err != nil {
-			return err //nolint:wrapcheck // wrapped by the caller
-		}
-		return b.Put([]byte(headKey), (&head{}).encode())
-	})
-	if err = errors.Join(err, db.Close()); err != nil {
+	err = bolt.StoreLog((&head{}).entry())
+	if err = errors.Join(err, bolt.Close()); err != nil {
 		return err
 	}
 	if err := os.Rename(unfinished, path); err != nil {
@@ -137,15 +130,13 @@ func (l *Log) Close() error {
 	if l.isDamaged() {
 		return nil
 	}
-	if err := l.db.Close(); err != nil {
+	if err := l.store.Close(); err != nil {
 		return fmt.Errorf("close the log: %w", err)
 	}
 	return nil
 }
 
 func (l *Log) isDamaged() bool { return l.damage.Load() != nil }
-
-func keyOf(index uint64) []byte { return binary.BigEndian.AppendUint64(nil, index) }
 
 // damaged is what an error of bbolt's, or a panic, or a page that cannot be read, means.
 func (l *Log) damaged(what any) error { return &DamageError{File: l.path, What: fmt.Sprint(what)} }
@@ -168,25 +159,43 @@ func (l *Log) guarded(do func() error) (err error) {
 	return do()
 }
 
-// update changes the file in one transaction. change returns the head that it leaves.
-func (l *Log) update(change func(entries *bbolt.Bucket, h head) (*head, error)) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var changed *head
-	err := l.guarded(func() error {
-		return l.db.Update(func(tx *bbolt.Tx) (err error) {
-			entries, heads := tx.Bucket([]byte(entryBucket)), tx.Bucket([]byte(headBucket))
-			if changed, err = change(entries, *l.head.Load()); err != nil {
-				return err
-			}
-			return heads.Put([]byte(headKey), changed.encode())
-		})
-	})
-	if err != nil {
+// write stores sealed entries and the head that they leave, in one transaction.
+func (l *Log) write(h *head, added ...*raft.Log) error {
+	if err := l.store.StoreLogs(append([]*raft.Log{h.entry()}, added...)); err != nil {
 		return fmt.Errorf("write to the log: %w", err)
 	}
-	l.head.Store(changed)
+	l.head.Store(h)
 	return nil
+}
+
+// cut takes the entries out that a head does not speak of any more, first from what counts, then
+// from the file. What is between the two when the process ends is done at the next start.
+func (l *Log) cut(h *head, low, high uint64) error {
+	if err := l.write(h); err != nil {
+		return err
+	}
+	if err := l.store.DeleteRange(low, high); err != nil {
+		return fmt.Errorf("delete entries %d to %d: %w", low, high, err)
+	}
+	return nil
+}
+
+// clear does what a process that ended had left to do.
+func (l *Log) clear(h *head) error {
+	return l.guarded(func() error {
+		err := l.store.DeleteRange(h.last+1, math.MaxUint64)
+		if h.first > 1 {
+			err = errors.Join(err, l.store.DeleteRange(1, h.first-1))
+		}
+		return err
+	})
+}
+
+// alone runs a write.
+func (l *Log) alone(do func() error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.guarded(do)
 }
 
 // FirstIndex implements raft.LogStore.
@@ -197,27 +206,25 @@ func (l *Log) LastIndex() (uint64, error) { return l.head.Load().last, nil }
 
 // GetLog implements raft.LogStore.
 func (l *Log) GetLog(index uint64, entry *raft.Log) error {
-	return l.guarded(func() error {
-		return l.db.View(func(tx *bbolt.Tx) error {
-			record := tx.Bucket([]byte(entryBucket)).Get(keyOf(index))
-			if record == nil {
-				return l.missing(tx, index)
-			}
-			if _, err := decodeRecord(record, entry); err != nil || entry.Index != index {
-				return l.damaged(fmt.Sprintf("entry %d cannot be read", index))
-			}
-			return nil
-		})
-	})
-}
-
-// missing is why an entry is not there, by the head of the same moment.
-func (l *Log) missing(tx *bbolt.Tx, index uint64) error {
-	h, err := decodeHead(tx.Bucket([]byte(headBucket)).Get([]byte(headKey)))
-	if err != nil || h.first <= index && index <= h.last {
-		return l.damaged(fmt.Sprintf("entry %d is missing", index))
+	if !l.head.Load().holds(index) {
+		return raft.ErrLogNotFound
 	}
-	return raft.ErrLogNotFound
+	return l.guarded(func() error {
+		var stored raft.Log
+		err := l.store.GetLog(index, &stored)
+		if err == nil {
+			_, _, err = withoutSeal(&stored)
+		}
+		switch {
+		case err == nil && stored.Index == index:
+			*entry = stored
+			return nil
+		case errors.Is(err, raft.ErrLogNotFound) && !l.head.Load().holds(index): // taken out just now
+			return raft.ErrLogNotFound
+		default:
+			return l.damaged(fmt.Sprintf("entry %d cannot be read", index))
+		}
+	})
 }
 
 // StoreLog implements raft.LogStore.
@@ -225,71 +232,62 @@ func (l *Log) StoreLog(entry *raft.Log) error { return l.StoreLogs([]*raft.Log{e
 
 // StoreLogs implements raft.LogStore.
 func (l *Log) StoreLogs(added []*raft.Log) error {
-	return l.update(func(entries *bbolt.Bucket, h head) (*head, error) {
-		for _, entry := range added {
-			if entry.Index == 0 || entry.Index <= h.last {
-				return nil, fmt.Errorf("entry %d cannot follow entry %d", entry.Index, h.last)
-			}
-			if entry.Index > h.last+1 && h.last > 0 {
-				if err := remove(entries, h.first, h.last); err != nil {
-					return nil, err
-				}
-				h.first, h.sum = 0, 0
-			}
-			record := encodeRecord(entry, h.sum)
-			if err := entries.Put(keyOf(entry.Index), record); err != nil {
-				return nil, err //nolint:wrapcheck // wrapped by update
-			}
-			if h.last, h.sum = entry.Index, sumOf(record); h.first == 0 {
-				h.first = entry.Index
+	return l.alone(func() error {
+		h := *l.head.Load()
+		if len(added) > 0 && h.last > 0 && added[0].Index > h.last+1 {
+			first, last := h.first, h.last
+			h.first, h.last, h.sum = 0, 0, 0
+			if err := l.cut(&h, first, last); err != nil {
+				return err
 			}
 		}
-		return &h, nil
+		next := h // not the one that counts already
+		stored := make([]*raft.Log, len(added))
+		for i, entry := range added {
+			if entry.Index == 0 || next.last > 0 && entry.Index != next.last+1 {
+				return fmt.Errorf("entry %d cannot follow entry %d", entry.Index, next.last)
+			}
+			stored[i], next.sum = withSeal(entry, next.sum)
+			if next.last = entry.Index; next.first == 0 {
+				next.first = entry.Index
+			}
+		}
+		return l.write(&next, stored...)
 	})
 }
 
 // DeleteRange implements raft.LogStore. The range must reach to an end of the log.
 func (l *Log) DeleteRange(low, high uint64) error {
-	return l.update(func(entries *bbolt.Bucket, h head) (*head, error) {
+	return l.alone(func() error {
+		h := *l.head.Load()
 		low, high = max(low, h.first), min(high, h.last)
-		if low > high || h.last == 0 {
-			return &h, nil
-		}
-		if low > h.first && high < h.last {
-			return nil, fmt.Errorf("entries %d to %d are in the middle of %d to %d", low, high, h.first, h.last)
-		}
-		if err := remove(entries, low, high); err != nil {
-			return nil, err
-		}
 		switch {
+		case low > high || h.last == 0:
+			return nil
+		case low > h.first && high < h.last:
+			return fmt.Errorf("entries %d to %d are in the middle of %d to %d", low, high, h.first, h.last)
 		case low == h.first && high == h.last:
 			h.first, h.last, h.sum = 0, 0, 0
 		case low == h.first:
 			h.first = high + 1
 		default:
-			record := entries.Get(keyOf(low - 1))
-			if _, err := unsealed(record); err != nil {
-				return nil, l.damaged(fmt.Sprintf("entry %d cannot be read", low-1))
+			var before raft.Log
+			err := l.store.GetLog(low-1, &before)
+			if err == nil {
+				_, h.sum, err = withoutSeal(&before)
 			}
-			h.last, h.sum = low-1, sumOf(record)
+			if err != nil {
+				return l.damaged(fmt.Sprintf("entry %d cannot be read", low-1))
+			}
+			h.last = low - 1
 		}
-		return &h, nil
+		return l.cut(&h, low, high)
 	})
-}
-
-// remove removes the entries from one index to another, both included.
-func remove(entries *bbolt.Bucket, low, high uint64) error {
-	for index := low; index <= high; index++ {
-		if err := entries.Delete(keyOf(index)); err != nil {
-			return err //nolint:wrapcheck // wrapped by update
-		}
-	}
-	return nil
 }
 
 // Set implements raft.StableStore.
 func (l *Log) Set(key, value []byte) error {
-	return l.update(func(_ *bbolt.Bucket, h head) (*head, error) { return h.with(string(key), value), nil })
+	return l.alone(func() error { return l.write(l.head.Load().with(string(key), value)) })
 }
 
 // Get implements raft.StableStore. The error for a missing value is [ErrNotFound].

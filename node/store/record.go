@@ -6,7 +6,6 @@ import (
 	"hash/crc32"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -24,19 +23,18 @@ func (e *DamageError) Error() string {
 		"it joins as a new member. Nothing is lost while a majority of the members is well. A cluster of one needs its backup"
 }
 
-// recordFormat is the first byte of an entry as it is stored, headFormat that of the
-// head. Both are big-endian and end with their checksum.
+// sealFormat is the first byte of an entry's seal, headFormat that of the head. Numbers are
+// big-endian.
 const (
-	recordFormat = 1
-	headFormat   = 1
+	sealFormat = 2
+	headFormat = 1
 )
 
 const (
 	sumBytes = 4
-	// recordBytes is an entry's size without data and extensions: format u8, type u8,
-	// index u64, term u64, appended at i64 (nanoseconds since 1970, or 0), checksum of
-	// the entry before u32, length of the extensions u32, checksum u32.
-	recordBytes = 2 + 3*8 + 2*4 + sumBytes
+	// sealBytes is an entry's seal, which goes before its extensions: format u8, checksum of
+	// the entry before u32, checksum u32.
+	sealBytes = 1 + 2*sumBytes
 	// headBytes is the head's size without values: format u8, first u64, last u64,
 	// checksum of the last entry u32, checksum u32.
 	headBytes = 1 + 2*8 + 4 + sumBytes
@@ -48,7 +46,12 @@ var (
 )
 
 // checksum is CRC-32C, which finds every error that is shorter than it.
-func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
+func checksum(parts ...[]byte) (sum uint32) {
+	for _, part := range parts {
+		sum = crc32.Update(sum, crc32.MakeTable(crc32.Castagnoli), part)
+	}
+	return sum
+}
 
 // sealed appends the checksum of b.
 func sealed(b []byte) []byte { return binary.BigEndian.AppendUint32(b, checksum(b)) }
@@ -62,58 +65,61 @@ func unsealed(b []byte) ([]byte, error) {
 	return content, nil
 }
 
-// sumOf is the checksum of an entry as it is stored.
-func sumOf(record []byte) uint32 { return binary.BigEndian.Uint32(record[len(record)-sumBytes:]) }
-
-// encodeRecord returns an entry as it is stored after one with that checksum.
-func encodeRecord(entry *raft.Log, before uint32) []byte {
+// sumOf is the checksum of all that an entry is and of the one before it.
+func sumOf(entry *raft.Log, before uint32, extensions []byte) uint32 {
 	var appended int64
 	if !entry.AppendedAt.IsZero() {
 		appended = entry.AppendedAt.UnixNano()
 	}
-	b := make([]byte, 0, recordBytes+len(entry.Extensions)+len(entry.Data))
-	b = append(b, recordFormat, byte(entry.Type))
-	b = binary.BigEndian.AppendUint64(b, entry.Index)
-	b = binary.BigEndian.AppendUint64(b, entry.Term)
-	b = binary.BigEndian.AppendUint64(b, uint64(appended))
-	b = binary.BigEndian.AppendUint32(b, before)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(entry.Extensions))) //nolint:gosec // far less
-	b = append(b, entry.Extensions...)
-	b = append(b, entry.Data...)
-	return sealed(b)
+	fields := make([]byte, 0, 64)
+	fields = append(fields, sealFormat, byte(entry.Type))
+	fields = binary.BigEndian.AppendUint64(fields, entry.Index)
+	fields = binary.BigEndian.AppendUint64(fields, entry.Term)
+	fields = binary.BigEndian.AppendUint64(fields, uint64(appended))
+	fields = binary.BigEndian.AppendUint32(fields, before)
+	fields = binary.BigEndian.AppendUint32(fields, uint32(len(extensions))) //nolint:gosec // far less
+	return checksum(fields, extensions, entry.Data)
 }
 
-// decodeRecord is the inverse of encodeRecord. The entry has its own memory.
-func decodeRecord(record []byte, entry *raft.Log) (before uint32, err error) {
-	b, err := unsealed(record)
-	if err != nil {
-		return 0, err
-	}
-	if len(b) < recordBytes-sumBytes || b[0] != recordFormat {
-		return 0, errFormat
-	}
-	*entry = raft.Log{Type: raft.LogType(b[1]), Index: binary.BigEndian.Uint64(b[2:]), Term: binary.BigEndian.Uint64(b[10:])}
-	if appended := int64(binary.BigEndian.Uint64(b[18:])); appended != 0 { //nolint:gosec // as it was
-		entry.AppendedAt = time.Unix(0, appended)
-	}
-	before = binary.BigEndian.Uint32(b[26:])
-	extensions, rest := int64(binary.BigEndian.Uint32(b[30:])), b[recordBytes-sumBytes:]
-	if extensions > int64(len(rest)) {
-		return 0, errUnreadable
-	}
-	if extensions > 0 {
-		entry.Extensions = slices.Clone(rest[:extensions])
-	}
-	entry.Data = slices.Clone(rest[extensions:])
-	return before, nil
+// withSeal returns an entry as it is stored after one with that checksum, and its own. The
+// entry itself, which raft may be sending to others, stays as it is.
+func withSeal(entry *raft.Log, before uint32) (stored *raft.Log, sum uint32) {
+	sum = sumOf(entry, before, entry.Extensions)
+	seal := make([]byte, 0, sealBytes+len(entry.Extensions))
+	seal = append(seal, sealFormat)
+	seal = binary.BigEndian.AppendUint32(seal, before)
+	seal = binary.BigEndian.AppendUint32(seal, sum)
+	stored = new(raft.Log)
+	*stored = *entry
+	stored.Extensions = append(seal, entry.Extensions...)
+	return stored, sum
 }
 
-// head is what the log was after its last change. It is never changed itself.
+// withoutSeal turns an entry as it is stored into what it was, if it still is that.
+func withoutSeal(entry *raft.Log) (before, sum uint32, err error) {
+	if len(entry.Extensions) < sealBytes || entry.Extensions[0] != sealFormat {
+		return 0, 0, errFormat
+	}
+	seal, extensions := entry.Extensions[1:sealBytes], entry.Extensions[sealBytes:]
+	before, sum = binary.BigEndian.Uint32(seal), binary.BigEndian.Uint32(seal[sumBytes:])
+	if sumOf(entry, before, extensions) != sum {
+		return 0, 0, errUnreadable
+	}
+	if entry.Extensions = extensions; len(extensions) == 0 {
+		entry.Extensions = nil
+	}
+	return before, sum, nil
+}
+
+// head is what the log was after its last change. It is stored in the place of an entry with
+// index 0, which raft never has. It is never changed itself.
 type head struct {
 	first, last uint64 // entries; zero: there are none
 	sum         uint32 // of the last one
 	values      map[string][]byte
 }
+
+func (h *head) entry() *raft.Log { return &raft.Log{Type: raft.LogNoop, Data: h.encode()} }
 
 func (h *head) encode() []byte {
 	b := make([]byte, 0, 512)
@@ -155,6 +161,9 @@ func decodeHead(stored []byte) (*head, error) {
 	}
 	return h, nil
 }
+
+// holds tells whether the log has an entry.
+func (h *head) holds(index uint64) bool { return index > 0 && h.first <= index && index <= h.last }
 
 // with returns a head with another value.
 func (h *head) with(key string, value []byte) *head {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/bits"
 
+	"github.com/hashicorp/go-msgpack/v2/codec"
 	"github.com/hashicorp/raft"
 )
 
@@ -45,22 +46,25 @@ var errLayout = errors.New("is not as it was written")
 // It does not map the file and trusts nothing in it, so that no damage can make it crash, as
 // it could bbolt.
 func Verify(name string, file io.ReaderAt, size int64, visit func(*raft.Log)) (values map[string][]byte, err error) {
-	h, err := verify(name, file, size, visit)
+	h, _, err := verify(name, file, size, visit)
 	if err != nil {
 		return nil, err
 	}
 	return h.values, nil
 }
 
-func verify(name string, file io.ReaderAt, size int64, visit func(*raft.Log)) (*head, error) {
-	h, err := readAll(file, size, visit)
+// verify also tells whether there are entries that were taken out of the log and not yet out
+// of the file.
+func verify(name string, file io.ReaderAt, size int64, visit func(*raft.Log)) (h *head, leftovers bool, err error) {
+	c := &chain{visit: visit}
+	err = c.follow(file, size)
 	if failed := (*readError)(nil); errors.As(err, &failed) {
-		return nil, fmt.Errorf("read %s: %w", name, failed.err)
+		return nil, false, fmt.Errorf("read %s: %w", name, failed.err)
 	}
 	if err != nil {
-		return nil, &DamageError{File: name, What: err.Error()}
+		return nil, false, &DamageError{File: name, What: err.Error()}
 	}
-	return h, nil
+	return c.head, c.leftovers, nil
 }
 
 // readError is a disk's own refusal to read.
@@ -68,60 +72,84 @@ type readError struct{ err error }
 
 func (e *readError) Error() string { return e.err.Error() }
 
-// readAll compares all that is in the file with what the head says should be.
-func readAll(file io.ReaderAt, size int64, visit func(*raft.Log)) (*head, error) {
+// The buckets of raft-boltdb. The values of the stable store are in the head instead of the
+// second, so that they change in one transaction with it.
+const (
+	entryBucket = "logs"
+	valueBucket = "conf"
+)
+
+// chain follows the entries from the first to the last, and compares them with what the
+// head says should be.
+type chain struct {
+	head      *head
+	last      uint64
+	sum       uint32
+	leftovers bool
+	visit     func(*raft.Log)
+}
+
+func (c *chain) follow(file io.ReaderAt, size int64) error {
 	t := &tree{file: file, size: size, seen: map[uint64]bool{}}
 	root, err := t.metas()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	buckets := map[string][]byte{}
 	if err := t.walk(root, bucketElement, func(name, value []byte) error {
 		buckets[string(name)] = bytes.Clone(value)
 		return nil
 	}); err != nil {
-		return nil, err
-	}
-	var h *head
-	if err := t.bucket(buckets, headBucket, func(_, value []byte) (err error) {
-		h, err = decodeHead(value)
 		return err
-	}); err != nil {
-		return nil, err
 	}
-	chain := &chain{visit: visit}
-	if err := t.bucket(buckets, entryBucket, chain.link); err != nil {
-		return nil, err
+	if err := t.bucket(buckets, entryBucket, c.link); err != nil {
+		return err
 	}
-	if h == nil || len(buckets) != 2 {
-		return nil, errors.New("something is missing")
+	if err := t.bucket(buckets, valueBucket, func(_, _ []byte) error { return errLayout }); err != nil {
+		return err
 	}
-	if chain.first != h.first || chain.last != h.last || chain.sum != h.sum {
-		return nil, fmt.Errorf("it holds entries %d to %d instead of %d to %d", chain.first, chain.last, h.first, h.last)
+	if c.head == nil || len(buckets) != 2 {
+		return errors.New("something is missing")
 	}
-	return h, nil
+	if c.last != c.head.last || c.sum != c.head.sum {
+		return fmt.Errorf("its entries end with %d instead of %d", c.last, c.head.last)
+	}
+	return nil
 }
 
-// chain follows the entries from the first to the last.
-type chain struct {
-	first, last uint64
-	sum         uint32
-	visit       func(*raft.Log)
-}
-
+// link looks at the next entry, the first of which is the head.
 func (c *chain) link(key, value []byte) error {
 	var entry raft.Log
-	before, err := decodeRecord(value, &entry)
+	if err := codec.NewDecoderBytes(value, &codec.MsgpackHandle{}).Decode(&entry); err != nil {
+		return fmt.Errorf("the entry after %d: %w", c.last, err)
+	}
+	if !bytes.Equal(key, binary.BigEndian.AppendUint64(nil, entry.Index)) {
+		return fmt.Errorf("the entry after %d has the place of another", c.last)
+	}
+	if c.head == nil {
+		if entry.Index != 0 {
+			return errors.New("its head is missing")
+		}
+		var err error
+		c.head, err = decodeHead(entry.Data)
+		return err
+	}
+	if !c.head.holds(entry.Index) {
+		c.leftovers = true
+		return nil
+	}
+	before, sum, err := withoutSeal(&entry)
 	if err != nil {
 		return fmt.Errorf("the entry after %d: %w", c.last, err)
 	}
-	if !bytes.Equal(key, keyOf(entry.Index)) || c.last != 0 && (entry.Index != c.last+1 || before != c.sum) {
+	next := c.last + 1
+	if c.last == 0 {
+		next = c.head.first
+	}
+	if entry.Index != next || c.last != 0 && before != c.sum {
 		return fmt.Errorf("the entry after %d is not the next", c.last)
 	}
-	if c.last = entry.Index; c.first == 0 {
-		c.first = entry.Index
-	}
-	c.sum = sumOf(value)
+	c.last, c.sum = entry.Index, sum
 	if c.visit != nil {
 		c.visit(&entry)
 	}

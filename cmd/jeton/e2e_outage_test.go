@@ -155,10 +155,15 @@ func TestE2ENoQuorum(t *testing.T) {
 		must(t, err)
 		must(t, survivor.invalidate(c.elastic, dead))
 		must(t, c.allNodes(func(n *e2eNode) error { return n.accepts(bearer(live.Access)) }))
+		must(t, survivor.refuses(bearer(dead.Access)))
 
 		for _, n := range c.others(survivor) {
 			n.kill(t)
 		}
+		until(t, "the read lease of "+survivor.Name+" is over", func() error {
+			_, err := survivor.want(http.StatusServiceUnavailable, http.MethodGet, pathWhoAmI, bearer(live.Access), "")
+			return err
+		})
 		var group errgroup.Group
 		for what, ask := range map[string][4]string{
 			"authenticate by token":       {http.MethodGet, pathWhoAmI, bearer(live.Access)},

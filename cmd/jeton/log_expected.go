@@ -57,6 +57,8 @@ func expectations() map[string]occasion {
 
 		// A node without a log looks for its cluster, and says so itself.
 		"no known peers, aborting election": always,
+		// A question for a vote may arrive when the election is won.
+		"rejecting vote request since our last term is greater": starting,
 		// Who has never known a leader has lost none.
 		"heartbeat timeout reached, starting election": noLeaderYet,
 

@@ -160,9 +160,9 @@ const (
 // Read is read.*: how a node makes sure that it knows every revocation before it
 // accepts a token.
 type Read struct {
-	// Mode is mode: ReadQuorum (asks a majority each time) or ReadLease (asks nobody
-	// while it holds a lease; not for machines that are suspended, such as virtual
-	// machines that are paused or cloned). ReadQuorum by default.
+	// Mode is mode: ReadLease (asks nobody while it holds a lease; not for machines that
+	// are suspended, such as virtual machines that are paused or cloned) or ReadQuorum
+	// (asks a majority each time). ReadLease by default.
 	Mode string
 	// Lease is lease: how long a lease lasts, and so about the longest that a
 	// revocation waits once after a node died. 1 s by default, 200 ms to 5 s.
@@ -247,7 +247,7 @@ func Default() *Config {
 			ReuseDetection:  true,
 			DeleteInterval:  30 * time.Minute,
 		},
-		Read: Read{Mode: ReadQuorum, Lease: time.Second},
+		Read: Read{Mode: ReadLease, Lease: time.Second},
 		Raft: Raft{
 			HeartbeatTimeout:  time.Second,
 			ElectionTimeout:   time.Second,

@@ -69,6 +69,8 @@ type Confirmation struct {
 type JoinRequest struct {
 	ID      raft.ServerID      `json:"id"`
 	Address raft.ServerAddress `json:"address"`
+	// Level is the highest command-set level that the sender understands.
+	Level uint64 `json:"level"`
 	// Name is the node name in the sender's certificate. It is not sent: the
 	// receiving [Service] fills it in.
 	Name string `json:"-"`
@@ -112,4 +114,6 @@ type Status struct {
 	FailureTolerance int                `json:"failure_tolerance"` // if judged: how many voters may fail
 	Epoch            uint64             `json:"recovery_epoch"`    // how often the cluster's state was restored or recovered
 	KeyCheck         [32]byte           `json:"key_check"`         // tells whether two nodes hold the same cluster key; not the key
+	Level            uint64             `json:"level"`             // the highest command-set level that it understands
+	ClusterLevel     uint64             `json:"cluster_level"`     // that the state it holds has reached
 }

@@ -54,6 +54,9 @@ func (n *Node) fly(ctx context.Context, term uint64) {
 		if now, fit := n.replica.inOffice(); !fit || now != term {
 			break
 		}
+		if err := n.raiseLevel(ctx, p); err != nil && ctx.Err() == nil {
+			n.log.Debug("it will be tried again", "error", err)
+		}
 		timer := time.NewTimer(autopilotInterval) // not every change is told
 		select {
 		case <-changed:
@@ -87,6 +90,7 @@ type contact struct {
 	silence time.Duration
 	name    string
 	stats   autopilot.ServerStats // of its newest answer
+	level   uint64                // of the command set, which it understands
 	healthy bool                  // at the last look
 	since   time.Time             // when that began
 }
@@ -187,7 +191,7 @@ func (p *pilot) FetchServerStats(ctx context.Context, servers map[raft.ServerID]
 }
 
 func (c *contact) answered(status cluster.Status) {
-	c.silence, c.name = 0, status.Name
+	c.silence, c.name, c.level = 0, status.Name, status.Level
 	c.stats = autopilot.ServerStats{
 		LastContact: time.Duration(status.LastContact) * time.Millisecond, LastTerm: status.LastTerm, LastIndex: status.LastIndex,
 	}

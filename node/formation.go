@@ -223,6 +223,7 @@ func (n *Node) askToJoin(ctx context.Context, via []raft.ServerAddress) error {
 	request := cluster.JoinRequest{
 		ID:      n.replica.id,
 		Address: raft.ServerAddress(n.config.Transport.PublishAddress()),
+		Level:   n.replica.levels.highest,
 	}
 	if n.replica.leads() {
 		return peerHandler{n}.Join(ctx, request)

@@ -46,6 +46,8 @@ func (h peerHandler) Propose(ctx context.Context, commands [][]byte) ([][]byte, 
 	switch {
 	case errors.Is(err, realm.ErrOverloaded):
 		return nil, fmt.Errorf("%w: %w", cluster.ErrOverloaded, err)
+	case errors.Is(err, errLevel):
+		return nil, fmt.Errorf("%w: %w", cluster.ErrRefused, err)
 	case errors.Is(err, errNotLeader):
 		return nil, h.notLeader()
 	case err == nil:
@@ -79,6 +81,18 @@ func (h peerHandler) Confirm() cluster.Confirmation { return h.n.replica.confirm
 
 // Join makes the sender a member, or takes note of its new address.
 func (h peerHandler) Join(ctx context.Context, request cluster.JoinRequest) error {
+	release, err := h.n.lockJoining(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if _, fit := h.n.replica.inOffice(); !fit {
+		return h.notLeader() // it does not know yet what its predecessors have done
+	}
+	if level := h.n.replica.state.Level(); request.Level < level {
+		return fmt.Errorf("%w: the cluster has reached command-set level %d, and the release of jeton on %s understands %d at most: install a later one",
+			cluster.ErrRefused, level, request.Name, request.Level)
+	}
 	suffrage, err := h.n.membership.AddOrUpdate(ctx, request.ID, request.Address)
 	if err != nil {
 		return fmt.Errorf("join: %w", err)
@@ -145,6 +159,8 @@ func (n *Node) status() cluster.Status {
 		LeaderID:         leader,
 		Members:          members,
 		KeyCheck:         n.keyCheck,
+		Level:            r.levels.highest,
+		ClusterLevel:     r.state.Level(),
 		Epoch:            r.state.Summary().Epoch,
 	}
 	n.judge(&status)

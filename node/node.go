@@ -63,6 +63,7 @@ type Node struct {
 	initialized atomic.Bool // the cluster has its identity, elastic a password
 	draining    atomic.Bool // readiness is off
 
+	joining        chan struct{}                   // holds a value while a leader lets somebody in, or raises the level
 	health         atomic.Pointer[autopilot.State] // of the members, as a leader sees it; nil: it does not lead
 	transferring   atomic.Bool                     // this leader hands over
 	transferFailed atomic.Bool                     // and it did not succeed, the last time
@@ -88,7 +89,7 @@ type closer struct {
 func Open(ctx context.Context, o Options) (*Node, error) {
 	n := &Node{
 		config: o.Config, log: o.Logger, stdout: o.Stdout, version: o.Version,
-		failed: make(chan error, 1), closed: make(chan struct{}), addresses: newAddressBook(),
+		failed: make(chan error, 1), closed: make(chan struct{}), addresses: newAddressBook(), joining: make(chan struct{}, 1),
 	}
 	for _, step := range []func(context.Context) error{
 		n.openDataDir,

@@ -92,9 +92,9 @@ func (n *Node) peerTLS() *tls.Config { return n.transportTLS.TransportClient() }
 
 // openServices assembles the use cases on top of the log.
 func (n *Node) openServices(context.Context) error {
-	n.proposer = newProposer(n.replica)
+	n.proposer = n.replica.newProposer()
 	n.onClose("proposer", func() error { n.proposer.close(); return nil })
-	n.revoker = newProposer(n.replica)
+	n.revoker = n.replica.newProposer()
 	n.onClose("proposer of revocations", func() error { n.revoker.close(); return nil })
 	n.confirmer = &confirmer{electorate: n.replica}
 	n.onClose("confirmed reads", func() error { n.confirmer.close(); return nil })

@@ -58,9 +58,10 @@ type proposal struct {
 // the leader, where a batch becomes an entry, and elsewhere, where it becomes one
 // request to the leader. All methods may be called concurrently.
 type proposer struct {
-	log    appender
-	ctx    context.Context //nolint:containedctx // the proposer's life; ends in close
-	cancel context.CancelFunc
+	log     appender
+	allowed func(fsm.Kind) error // nil: everything
+	ctx     context.Context      //nolint:containedctx // the proposer's life; ends in close
+	cancel  context.CancelFunc
 
 	mu      sync.Mutex
 	queue   []*proposal
@@ -150,7 +151,17 @@ func (p *proposer) close() {
 	p.idle.Wait()
 }
 
+// enqueue is what every command goes through, on the node that makes it and on the
+// leader.
 func (p *proposer) enqueue(batch ...*proposal) error {
+	for _, each := range batch {
+		if p.allowed == nil {
+			break
+		}
+		if err := p.allowed(fsm.Kind(each.command[0])); err != nil {
+			return err
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {

@@ -107,7 +107,7 @@ func (n *Node) recoverQuorum(ctx context.Context, s *stores, rc *raft.Config, tr
 	}
 	n.log.Warn("recovering the cluster from this node alone, as the operator has asked. Two things cannot be helped: " +
 		"what was acknowledged and is not in this node's log is lost, and what is in its log and was never acknowledged happens now")
-	state := &recovered{FSM: fsm.New(nil), keepSessions: chosen.KeepSessions}
+	state := &recovered{FSM: fsm.New(nil), levels: n.replica.levels, keepSessions: chosen.KeepSessions}
 	configuration := raft.Configuration{Servers: []raft.Server{{ID: chosen.ID, Address: chosen.Address}}}
 	if err := raft.RecoverCluster(rc, state, s.logs, s.stable, s.snapshots, transport, configuration); err != nil {
 		return fmt.Errorf("recover by %s: %w", path, err)
@@ -125,12 +125,16 @@ func (n *Node) recoverQuorum(ctx context.Context, s *stores, rc *raft.Config, tr
 // recovered is the state that a recovery goes on from.
 type recovered struct {
 	*fsm.FSM
+	levels       *levels
 	keepSessions bool
 	epoch        uint64
 }
 
 // Snapshot implements raft.FSM. It is called once, when the whole log is applied.
 func (r *recovered) Snapshot() (raft.FSMSnapshot, error) {
+	if level := r.Level(); level > r.levels.highest {
+		return nil, r.levels.beyond(level)
+	}
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails
 	r.epoch = r.BeginEpoch(id, r.keepSessions)

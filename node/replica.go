@@ -44,11 +44,12 @@ type peers interface {
 // replica is this node's copy of the log and the state, and its view of who
 // leads. Its methods may be called concurrently.
 type replica struct {
-	id    raft.ServerID
-	raft  *raft.Raft
-	state *fsm.FSM
-	meter *meter // the same, as raft sees it
-	peers peers
+	id     raft.ServerID
+	raft   *raft.Raft
+	state  *fsm.FSM
+	meter  *meter // the same, as raft sees it
+	peers  peers
+	levels *levels
 	// learnCommit is cluster.Transport's; nil: raft hears of commits by itself.
 	learnCommit func(leader raft.ServerID, address raft.ServerAddress, term, index, entryTerm uint64)
 	addresses   *addressBook
@@ -77,7 +78,8 @@ func newReplica(id raft.ServerID, addresses *addressBook, log hclog.Logger, fata
 	r := &replica{id: id, addresses: addresses, log: log, notify: make(chan bool, 8)}
 	r.vigil.ended = make(chan struct{}, 1)
 	r.state = fsm.New(r.stateApplied)
-	r.meter = &meter{FSM: r.state, now: time.Now, fatal: fatal}
+	r.levels = &levels{highest: fsm.Level, of: fsm.Kind.Level}
+	r.meter = &meter{FSM: r.state, levels: r.levels, now: time.Now, fatal: fatal}
 	r.clock = newClusterClock(wallTime, bootTime, func() int64 { return int64(r.state.Now()) })
 	r.coverage = newCoverage(id, bootTime)
 	r.refusals = &refusals{fatal: fatal}
@@ -110,6 +112,9 @@ func (r *replica) start(config *raft.Config, s *stores, transport raft.Transport
 	}
 	r.refusals.limit = refusalElections * (config.HeartbeatTimeout + config.ElectionTimeout)
 	r.raft, err = raft.NewRaft(config, r.meter, logs, s.stable, s.snapshots, transport)
+	if level := r.meter.beyond.Load(); level > 0 {
+		return r.levels.beyond(level) // the snapshot's, which is why raft has not started
+	}
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}

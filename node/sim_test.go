@@ -104,6 +104,7 @@ type member struct {
 	jumped  atomic.Int64  // what its wall clock was set to beside that, in nanoseconds
 	rate    float64       // of its boot-time clock; zero: it is right
 	sleepy  bool
+	levels  *levels // of its release; nil: this one's
 
 	mu      sync.Mutex
 	process *incarnation // nil while it is down
@@ -243,15 +244,23 @@ func (m *member) start() {
 	if m.running() != nil {
 		return
 	}
+	if err := m.tryStart(); err != nil {
+		m.sim.t.Fatalf("start %s: %v", m.name, err)
+	}
+}
+
+func (m *member) tryStart() error {
 	p := &incarnation{member: m, inbox: make(chan raft.RPC, 64), dead: make(chan struct{})}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	if err := p.open(); err != nil {
-		m.sim.t.Fatalf("start %s: %v", m.name, err)
+		p.cancel()
+		return err
 	}
 	m.mu.Lock()
 	m.process = p
 	m.mu.Unlock()
 	m.sim.net.change(func() { m.sim.net.at[m.address] = p })
+	return nil
 }
 
 // open does what Open does, on a simulated network and disk, without HTTP.
@@ -259,7 +268,7 @@ func (p *incarnation) open() error {
 	m, v := p.member, p.member.sim.options.variant
 	n := &Node{
 		config: m.nodeConfig(), log: m.sim.log.Named(m.name), stdout: io.Discard,
-		failed: make(chan error, 1), closed: make(chan struct{}), addresses: newAddressBook(),
+		failed: make(chan error, 1), closed: make(chan struct{}), addresses: newAddressBook(), joining: make(chan struct{}, 1),
 	}
 	p.node = n
 	r := newReplica(m.id, n.addresses, n.log, n.fail)
@@ -284,6 +293,9 @@ func (p *incarnation) open() error {
 	r.learnCommit = transport.LearnCommit
 	r.vigil.stand, r.vigil.turn = transport.StandForElection, simHeartbeat/vigilTurns
 	r.coverage.bootTime = m.bootTime
+	if m.levels != nil {
+		r.levels, r.meter.levels = m.levels, m.levels
+	}
 	if v.lease > 0 {
 		r.useLease(v.lease, m.bootTime)
 	}
@@ -307,7 +319,7 @@ func (p *incarnation) open() error {
 func (p *incarnation) openServices(v variant) error {
 	n := p.node
 	r := n.replica
-	n.proposer, n.revoker, n.confirmer = newProposer(r), newProposer(r), &confirmer{electorate: r}
+	n.proposer, n.revoker, n.confirmer = r.newProposer(), r.newProposer(), &confirmer{electorate: r}
 	if v.appender != nil {
 		n.proposer.log, n.revoker.log = v.appender(r), v.appender(r)
 	}

@@ -28,6 +28,7 @@ const (
 type autopilotState struct {
 	Healthy          bool              `json:"healthy"`           // all members are
 	FailureTolerance int               `json:"failure_tolerance"` // how many voters may fail
+	Level            uint64            `json:"level"`             // of the command set
 	Leader           string            `json:"leader"`            // ID
 	Voters           []string          `json:"voters"`            // IDs
 	Servers          []autopilotServer `json:"servers"`
@@ -58,6 +59,10 @@ since when, who is dead, and how many voters may fail before the cluster stands 
 A new member gets its vote when it has been healthy for
 autopilot.server_stabilization_time; a dead one is removed only if
 autopilot.cleanup_dead_servers is set, and never below autopilot.min_quorum voters.
+
+The command-set level is what of later releases the cluster uses already. It rises by
+itself when every member runs a release that knows more, and it never falls: from then on
+no earlier release can join or start.
 
 Exit code 0: the leader has answered; 2: no leader is known; 1: no node answers.`),
 		Example: strings.Trim(`
@@ -113,7 +118,7 @@ func (c *peerClient) autopilotState(ctx context.Context) (*autopilotState, error
 }
 
 func judgementOf(leader cluster.Status) *autopilotState {
-	state := &autopilotState{Healthy: true, FailureTolerance: leader.FailureTolerance, Leader: string(leader.ServerID)}
+	state := &autopilotState{Healthy: true, FailureTolerance: leader.FailureTolerance, Level: leader.ClusterLevel, Leader: string(leader.ServerID)}
 	for _, m := range leader.Members {
 		server := autopilotServer{
 			Name: m.Name, ID: string(m.ID), Address: string(m.Address), Status: "non-voter", Healthy: m.Healthy, Dead: m.Dead,
@@ -141,7 +146,7 @@ func (s *autopilotState) print(out io.Writer, format string) error {
 	if format == formatJSON {
 		return json.NewEncoder(out).Encode(s) //nolint:wrapcheck // says what could not be written
 	}
-	fmt.Fprintf(out, "Healthy: %t\nFailure tolerance: %d\n\n", s.Healthy, s.FailureTolerance)
+	fmt.Fprintf(out, "Healthy: %t\nFailure tolerance: %d\nCommand-set level: %d\n\n", s.Healthy, s.FailureTolerance, s.Level)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "Node\tID\tAddress\tStatus\tHealth\tSince\tLast contact\tLast term\tLast index")
 	for _, server := range s.Servers {

@@ -17,7 +17,7 @@ func judged() *fakeNodes {
 	nodes := threeNodes()
 	leader := nodes.statuses["a:1"]
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	leader.Judged, leader.FailureTolerance = true, 0
+	leader.Judged, leader.FailureTolerance, leader.ClusterLevel = true, 0, 1
 	leader.Members = []cluster.Member{
 		{ID: "1", Address: "a:1", Voter: true, Name: "a", Healthy: true, StableSince: since, LastTerm: 4, LastIndex: 10},
 		{ID: "2", Address: "b:1", Name: "b", Healthy: true, StableSince: since.Add(time.Second), LastContact: 21, LastTerm: 3, LastIndex: 8},
@@ -38,6 +38,7 @@ func TestAutopilotStateIsTheLeaders(t *testing.T) {
 	want := `
 Healthy: false
 Failure tolerance: 0
+Command-set level: 1
 
 Node  ID  Address  Status     Health     Since                 Last contact  Last term  Last index
 -     3   c:1      voter      dead       2026-01-02T03:04:05Z  1m30s         0          0
@@ -50,7 +51,7 @@ b     2   b:1      non-voter  healthy    2026-01-02T03:04:06Z  21ms          3  
 	}
 	printed.Reset()
 	checkProblem(t, state.print(&printed, formatJSON), "")
-	const first = `{"healthy":false,"failure_tolerance":0,"leader":"1","voters":["1","3"],"servers":[` +
+	const first = `{"healthy":false,"failure_tolerance":0,"level":1,"leader":"1","voters":["1","3"],"servers":[` +
 		`{"name":"","id":"3","address":"c:1","status":"voter","healthy":false,"dead":true,"stable_since":"2026-01-02T03:04:05Z","last_contact_ms":90000,"last_term":0,"last_index":0},`
 	if got := printed.String(); !strings.HasPrefix(got, first) {
 		t.Error(got)

@@ -39,7 +39,7 @@ type rounds struct {
 	*laboratory
 	rand  *rand.Rand
 	done  int
-	known facts // of the first round in which some were established
+	known facts // of an earlier round
 
 	mu      sync.Mutex
 	figures map[string][]time.Duration

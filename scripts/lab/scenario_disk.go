@@ -115,7 +115,80 @@ func rotScenarios() []scenario {
 			size := r.rand.Int64N(file.Size)
 			return fmt.Sprintf("%s from %d to %d bytes", file.Path, file.Size, size), n.disk.Truncate(file.Path, size)
 		}),
+		{
+			name: "flipped-while-running", what: "bits flip in the log of a node that runs: does it end and say what to do, or answer rightly and lead", rate: rotRate,
+			round: func(ctx context.Context, r *rounds) error {
+				n := r.cluster.nodes[r.rand.IntN(len(r.cluster.nodes))]
+				place := r.journal.begin(&fault{name: "flipped-while-running", exits: true})
+				defer r.journal.end(place)
+				return r.rotRunning(ctx, n, func() error {
+					const log = "data/raft.db"
+					content, err := n.disk.Read(log)
+					r.journal.describe(place, n.name, fmt.Sprintf("%d bits of %d bytes", rottenBits, len(content)))
+					for range rottenBits {
+						err = errors.Join(err, n.disk.Flip(log, r.rand.Int64N(8*int64(len(content)))))
+					}
+					return err
+				})
+			},
+		},
 	}
+}
+
+// rottenBits are so many that some are probably in pages in use.
+const rottenBits = 100
+
+// rotRunning damages a node that runs, lets it run for a moment, and starts it again if it has not ended by itself.
+func (r *rounds) rotRunning(ctx context.Context, n *node, harm func() error) error {
+	known, err := r.establish(ctx, r.cluster.others(n)[0])
+	if err != nil {
+		return err
+	}
+	said := logSize(n)
+	n.forgive()
+	if err := harm(); err != nil {
+		return err
+	}
+	pause(ctx, time.Second)
+	release := n.hold()
+	defer release()
+	if n.refused() {
+		r.count("noticed while it ran")
+	} else {
+		if !n.end(ctx, syscall.SIGKILL, killPatience) {
+			return fmt.Errorf("%s cannot be killed", n.name)
+		}
+		release()
+		if started, err := r.verdict(ctx, n); err != nil || started {
+			return errors.Join(err, r.mustBeRight(ctx, n, known))
+		}
+		release = n.hold()
+		defer release()
+	}
+	n.end(ctx, syscall.SIGKILL, killPatience) // the supervisor may have begun again
+	if err := r.mustSayWhatToDo(n, said); err != nil {
+		return err
+	}
+	r.cluster.replace(ctx, n)
+	release()
+	if _, err := r.cluster.recover(ctx); err != nil {
+		return err
+	}
+	return r.cluster.awaitVoters(ctx)
+}
+
+// forgive forgets how often a node has ended by itself.
+func (n *node) forgive() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.quick = 0
+}
+
+// refused tells whether it has ended by itself since.
+func (n *node) refused() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.quick > 0
 }
 
 // rotScenario damages a file of a stopped node, starts it, and takes what it does then for right only if it either
@@ -148,7 +221,13 @@ func rotScenario(name, what string, harm func(r *rounds, n *node, file disk.File
 const rotRate = 50
 
 // facts are what everybody must know.
-type facts struct{ live, dead []string }
+type facts struct {
+	since      time.Time
+	live, dead []string // access tokens
+}
+
+// factsAge is well below the lifetime of a token.
+const factsAge = 5 * time.Minute
 
 func (r *rounds) rot(ctx context.Context, n *node, harm func() error) error {
 	release := n.hold()
@@ -166,9 +245,7 @@ func (r *rounds) rot(ctx context.Context, n *node, harm func() error) error {
 		return err
 	}
 	said := logSize(n)
-	n.mu.Lock()
-	n.quick = 0
-	n.mu.Unlock()
+	n.forgive()
 	release()
 	started, err := r.verdict(ctx, n)
 	if err != nil {
@@ -199,10 +276,7 @@ func (r *rounds) rot(ctx context.Context, n *node, harm func() error) error {
 // verdict waits until a node is ready or has ended by itself.
 func (r *rounds) verdict(ctx context.Context, n *node) (started bool, err error) {
 	for began := time.Now(); time.Since(began) < verdictPatience && pause(ctx, lookInterval); {
-		n.mu.Lock()
-		refused := n.quick > 0
-		n.mu.Unlock()
-		if refused || n.ready.Load() {
+		if refused := n.refused(); refused || n.ready.Load() {
 			return !refused, nil
 		}
 	}
@@ -211,6 +285,7 @@ func (r *rounds) verdict(ctx context.Context, n *node) (started bool, err error)
 
 // establish makes facts while the node is down, and earlier ones count too: those that it has on its disk.
 func (r *rounds) establish(ctx context.Context, through *node) (known facts, err error) {
+	known.since = time.Now()
 	if known.live, err = r.issueSome(ctx, through, 2); err != nil {
 		return known, err
 	}
@@ -222,10 +297,10 @@ func (r *rounds) establish(ctx context.Context, through *node) (known facts, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.known.live == nil {
+	if time.Since(r.known.since) > factsAge {
 		r.known = known
 	}
-	return facts{append(known.live, r.known.live...), append(known.dead, r.known.dead...)}, nil
+	return facts{known.since, append(known.live, r.known.live...), append(known.dead, r.known.dead...)}, nil
 }
 
 // mustBeRight asks a node that has started with damaged files, then makes it the leader and asks everybody.

@@ -20,6 +20,8 @@ const (
 	leaseIdle = 10 * time.Second
 	// leaseMemory is how many requests for a lease may be under way.
 	leaseMemory = 4 * leaseRenewals
+	// leaseFarewell is the span of a node's last lease: no shorter one can be asked for.
+	leaseFarewell = time.Millisecond
 )
 
 // lease is this node's right to answer reads by its own state, without asking
@@ -37,7 +39,10 @@ type lease struct {
 
 	deadline atomic.Int64 // in boot time; zero: there is no lease
 	lastRead atomic.Int64 // in boot time, a little late
+	retired  atomic.Bool
 	wanted   chan struct{}
+
+	asking chan struct{} // holds a token during a request, so that none comes after the farewell
 
 	mu     sync.Mutex
 	number uint64                   // of the newest request
@@ -47,7 +52,7 @@ type lease struct {
 func newLease(id raft.ServerID, boot uint64, span time.Duration, bootTime func() time.Duration) *lease {
 	return &lease{
 		holder: string(id), boot: boot, span: span, bootTime: bootTime,
-		wanted: make(chan struct{}, 1), asked: make(map[uint64]time.Duration),
+		wanted: make(chan struct{}, 1), asking: make(chan struct{}, 1), asked: make(map[uint64]time.Duration),
 	}
 }
 
@@ -60,7 +65,7 @@ func (l *lease) holds() bool {
 		l.lastRead.Store(now)
 	}
 	if now < l.deadline.Load() {
-		return true
+		return !l.retired.Load() // last, so that the farewell had not been asked for when the clock was read
 	}
 	select {
 	case l.wanted <- struct{}{}:
@@ -81,7 +86,9 @@ func (l *lease) keep(ctx context.Context) {
 		}
 		for int64(l.bootTime())-l.lastRead.Load() < int64(leaseIdle) {
 			pace.Reset(l.span / leaseRenewals)
-			l.renew(ctx)
+			if !l.renew(ctx) {
+				return
+			}
 			select {
 			case <-pace.C:
 			case <-ctx.Done():
@@ -91,11 +98,37 @@ func (l *lease) keep(ctx context.Context) {
 	}
 }
 
-// renew asks for the lease to go on. A request that fails is not repeated: the next
-// one follows soon, and until then reads are confirmed by a quorum.
-func (l *lease) renew(ctx context.Context) {
+// renew asks for the lease to go on, unless it was given back. A request that fails is
+// not repeated: the next one follows soon, and until then reads are confirmed by a quorum.
+func (l *lease) renew(ctx context.Context) (goesOn bool) {
 	ctx, cancel := context.WithTimeout(ctx, l.span)
 	defer cancel()
+	l.asking <- struct{}{}
+	defer func() { <-l.asking }()
+	if l.retired.Load() {
+		return false
+	}
+	_ = l.ask(ctx, l.span) // what counts is what is applied, see learn
+	return true
+}
+
+// retire gives the lease back before the node ends. Nothing is read by it any more, and
+// what takes its place in the state is over at once, so that no revocation waits for this
+// node: not at the next leader, who takes what is in the state for used, nor, once the old
+// lease would have ended, at this one. It gives up when ctx ends, or the lease has.
+func (l *lease) retire(ctx context.Context) {
+	l.retired.Store(true)
+	ctx, cancel := context.WithTimeout(ctx, l.span)
+	defer cancel()
+	l.asking <- struct{}{} // a request takes no longer than a span
+	defer func() { <-l.asking }()
+	for l.deadline.Load() > 0 && ctx.Err() == nil && l.ask(ctx, leaseFarewell) != nil {
+		pause(ctx, l.span/leaseRenewals)
+	}
+}
+
+// ask sends one request for a lease. Who calls it has put a token into asking.
+func (l *lease) ask(ctx context.Context, span time.Duration) error {
 	l.mu.Lock()
 	l.number++
 	number := l.number
@@ -104,9 +137,10 @@ func (l *lease) renew(ctx context.Context) {
 	l.mu.Unlock()
 	command := fsm.AppendCommand(nil, fsm.Lease{
 		Header: fsm.Header{Operation: l.name()},
-		Holder: l.holder, Boot: l.boot, Number: number, Span: l.span.Milliseconds(),
+		Holder: l.holder, Boot: l.boot, Number: number, Span: span.Milliseconds(),
 	})
-	_, _ = l.append(ctx, [][]byte{command}) // what counts is what is applied, see learn
+	_, err := l.append(ctx, [][]byte{command})
+	return err
 }
 
 // learn takes note of the leases in the state, and tells whether one is news and still

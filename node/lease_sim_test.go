@@ -226,3 +226,34 @@ func TestAReadByLeaseAsksNobody(t *testing.T) {
 		})
 	}
 }
+
+// A node that ends in order gives its lease back. Else revocations would wait a second for it with each restart: at the
+// leader until the lease is over, and at a new one from the beginning of its office.
+func TestNoRevocationWaitsForWhoEndedInOrder(t *testing.T) {
+	for _, ends := range []string{"leader", "follower"} {
+		t.Run(ends, func(t *testing.T) {
+			simulate(t, simOptions{seed: simSeed(t, 16), variant: variant{lease: simLease}}, func(t *testing.T, s *sim) {
+				s.startAll()
+				s.addUser("ann")
+				m, stays := s.leader(), s.followers()[0]
+				if ends == "follower" {
+					m, stays = stays, m
+				}
+				pair := s.mustIssue(stays, "ann")
+				s.eventually("both have a lease", func() bool {
+					has := func(m *member) bool {
+						return s.authenticateWithin(m, pair.AccessToken, time.Second) == nil && m.running().node.replica.lease.holds()
+					}
+					return has(m) && has(stays)
+				})
+				m.running().node.announceEnd(t.Context(), simLease+simLease/10)
+				m.terminate()
+				began := time.Now()
+				s.mustInvalidate(stays, "ann", pair.AccessToken)
+				if took := time.Since(began); took > simLease/4 {
+					t.Errorf("an invalidation after the end of the %s took %v", ends, took)
+				}
+			})
+		})
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/raft"
 
 	"jeton/fsm"
@@ -217,4 +218,63 @@ func TestWhoIsBehindGetsNoLease(t *testing.T) {
 	if !c.keepsUp("n2", 3) || c.keepsUp("n2", 4) {
 		t.Error("it has appended it in term 3, and nothing in term 4")
 	}
+}
+
+// A node that is about to end reads by no lease any more, asks for none, and leaves none behind that anybody has to wait for.
+func TestALeaseIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int64
+		refuse := errors.New("no leader")
+		l, state := testLease(t, func(fsm.Lease) error {
+			if asked.Add(1) == 2 {
+				return refuse
+			}
+			return nil
+		})
+		l.renew(t.Context())
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); l.keep(ctx) }()
+		l.retire(t.Context()) // asks again: nobody was there to hear it
+		if l.holds() {
+			t.Error("holds after it was given back")
+		}
+		want := []fsm.ReadLease{{Holder: "n1", Boot: 7, Number: 3, Span: 1, Index: 2}}
+		if diff := cmp.Diff(want, state.ReadLeases()); diff != "" {
+			t.Errorf("leases that a new leader inherits (-want +got):\n%s", diff)
+		}
+		time.Sleep(time.Hour)
+		if l.holds() || asked.Load() != 3 {
+			t.Errorf("asked %d times", asked.Load())
+		}
+		cancel()
+		<-done
+	})
+}
+
+func TestALeaseThatNeverWasNeedNotBeGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, _ := testLease(t, func(fsm.Lease) error { t.Error("asked"); return nil })
+		l.retire(t.Context())
+	})
+}
+
+// Without a leader nobody takes it back, and the process ends all the same.
+func TestALeaseIsGivenBackInVainForAWhileOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leader := true
+		l, _ := testLease(t, func(fsm.Lease) error {
+			if leader {
+				return nil
+			}
+			return errors.New("no leader")
+		})
+		l.renew(t.Context())
+		leader = false
+		began := time.Now()
+		l.retire(t.Context())
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("took %v, want as long as the lease", took)
+		}
+	})
 }

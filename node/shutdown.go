@@ -49,12 +49,21 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	n.draining.Store(true)
 	n.log.Info("shutting down", "delay", n.config.Shutdown.Delay, "drain", n.config.Shutdown.Drain)
 	n.front.retire(time.Now().Add(max(n.config.Shutdown.Delay, leastRetirement)))
-	pause(ctx, n.config.Shutdown.Delay)
+	n.announceEnd(ctx, n.config.Shutdown.Delay)
 	if n.replica.leads() {
 		n.handOver(ctx)
 	}
 	drained := n.front.end(ctx, n.config.Shutdown.Drain)
 	return errors.Join(drained, n.Close())
+}
+
+// announceEnd serves on for a while, without a lease.
+func (n *Node) announceEnd(ctx context.Context, delay time.Duration) {
+	end := time.Now().Add(delay)
+	if n.replica.lease != nil {
+		n.replica.lease.retire(ctx)
+	}
+	pause(ctx, time.Until(end))
 }
 
 // handOver gives the leadership to another voter, if there is one that takes it.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -130,15 +131,18 @@ func (n *Node) stepMembership(ctx context.Context) (reason string, err error) {
 		return n.firstStart(ctx)
 	}
 	n.addresses.follow(servers)
+	var elsewhere raft.ServerAddress
 	if address, _ := n.replica.raft.LeaderWithID(); address == "" {
 		peers, _ := n.discover(ctx)
 		n.addresses.note(peers, servers)
 		if n.leftBehind(peers) {
 			n.fail(errors.New("the cluster was recovered without this node, whose data is from before; empty its path.data and start it, and it joins as a new member"))
 		}
+		elsewhere = n.listedElsewhere(peers)
 	}
 	for _, server := range servers {
 		if server.ID == n.replica.id {
+			server.Address = cmp.Or(elsewhere, server.Address)
 			return n.settle(ctx, server)
 		}
 	}
@@ -153,6 +157,10 @@ func (n *Node) stepMembership(ctx context.Context) (reason string, err error) {
 func (n *Node) settle(ctx context.Context, self raft.Server) (reason string, err error) {
 	address := raft.ServerAddress(n.config.Transport.PublishAddress())
 	if self.Address != address {
+		if n.twinAt(ctx, self.ID, self.Address) {
+			n.fail(twinError(self.ID, self.Address))
+			return "", nil
+		}
 		return "", n.askToJoin(ctx, n.knownAddresses())
 	}
 	if !n.member.Swap(true) {

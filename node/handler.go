@@ -93,6 +93,9 @@ func (h peerHandler) Join(ctx context.Context, request cluster.JoinRequest) erro
 		return fmt.Errorf("%w: the cluster has reached command-set level %d, and the release of jeton on %s understands %d at most: install a later one",
 			cluster.ErrRefused, level, request.Name, request.Level)
 	}
+	if known := configuredAddress(h.n.replica.servers(), request.ID); known != "" && known != request.Address && h.n.twinAt(ctx, request.ID, known) {
+		return fmt.Errorf("%w: %w", cluster.ErrRefused, twinError(request.ID, known))
+	}
 	suffrage, err := h.n.membership.AddOrUpdate(ctx, request.ID, request.Address)
 	if err != nil {
 		return fmt.Errorf("join: %w", err)

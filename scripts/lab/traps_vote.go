@@ -51,7 +51,7 @@ func halfVote(ctx context.Context, s *stage) error {
 	}
 	defer arrived()
 	sent := time.Now()
-	acknowledged, err := s.writeWithout(ctx, leader)
+	acknowledged, err := s.writeAtLast(ctx, leader)
 	if err != nil {
 		return err
 	}
@@ -61,8 +61,8 @@ func halfVote(ctx context.Context, s *stage) error {
 	}
 	defer release()
 	pause(ctx, time.Until(sent.Add(underWay+time.Second)))
-	if got := s.termOnDisk(former); got != term {
-		return fmt.Errorf("%s stood for election in term %d, not %d", former.name, got, term)
+	if got := s.termOnDisk(former); got < term {
+		return fmt.Errorf("%s is in term %d, and has not stood for election in %d", former.name, got, term)
 	}
 	arrived()
 	release()
@@ -153,8 +153,8 @@ func (s *stage) handOverLate(ctx context.Context, leader, to *node) (arrived fun
 	return arrived, nil
 }
 
-// writeWithout has something acknowledged that the member lacks to which all is late, and kills the leader.
-func (s *stage) writeWithout(ctx context.Context, leader *node) (acknowledged pair, err error) {
+// writeAtLast has something acknowledged as soon as the leader takes writes again.
+func (s *stage) writeAtLast(ctx context.Context, leader *node) (acknowledged pair, err error) {
 	var refused error
 	err = s.await(ctx, leader.name+" writes again", func() bool {
 		acknowledged, refused = s.admin.issue(ctx, leader.url())
@@ -163,22 +163,22 @@ func (s *stage) writeWithout(ctx context.Context, leader *node) (acknowledged pa
 	if err != nil {
 		return pair{}, errors.Join(err, refused)
 	}
-	leader.kill(ctx)()
 	return acknowledged, nil
 }
 
-// killWhileVoting slows the voter's disk, so that its vote takes some time, and kills it amidst, and whoever asked for
-// the vote.
-func (s *stage) killWhileVoting(ctx context.Context, voter, candidate *node, term uint64) (release func(), err error) {
+// killWhileVoting slows the voter's disk, so that its vote takes some time, kills the leader, so that there is an
+// election, and the voter amidst that.
+func (s *stage) killWhileVoting(ctx context.Context, voter, leader *node, term uint64) (release func(), err error) {
 	voter.disk.Slow(0, votingSync)
 	defer voter.disk.Slow(0, 0)
+	leader.kill(ctx)() // it comes back, and may stand for election
 	if err := s.await(ctx, fmt.Sprintf("%s is in term %d", voter.name, term), func() bool { return s.termOnDisk(voter) >= term }); err != nil {
 		return nil, err
 	}
 	// One sync until that is done, and two for each part of the vote.
 	pause(ctx, 3*votingSync)
 	back := voter.kill(ctx)
-	release = candidate.kill(ctx)
+	release = leader.kill(ctx)
 	if !voter.end(ctx, syscall.SIGKILL, killPatience) {
 		return release, fmt.Errorf("%s cannot be killed", voter.name)
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	autopilot "github.com/hashicorp/raft-autopilot"
@@ -26,15 +27,18 @@ type Options struct {
 	Logger  hclog.Logger
 	Stdout  io.Writer // a terminal, where a generated password is printed; nil: it is left in path.data
 	Version string    // of the program, for people
+
+	wallTime func() time.Time // nil: the machine's; tests open data of long ago
 }
 
 // Node is one running member of the cluster. Its exported methods may be called
 // concurrently.
 type Node struct {
-	config  *config.Config
-	log     hclog.Logger
-	stdout  io.Writer
-	version string
+	config   *config.Config
+	log      hclog.Logger
+	stdout   io.Writer
+	version  string
+	wallTime func() time.Time // nil: the machine's
 
 	dir          *dataDir
 	transportTLS *certs.Reloader
@@ -90,6 +94,7 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 	n := &Node{
 		config: o.Config, log: o.Logger, stdout: o.Stdout, version: o.Version,
 		failed: make(chan error, 1), closed: make(chan struct{}), addresses: newAddressBook(), joining: make(chan struct{}, 1),
+		wallTime: o.wallTime,
 	}
 	for _, step := range []func(context.Context) error{
 		n.openDataDir,

@@ -22,6 +22,9 @@ import (
 // openRaft starts the service for peers and raft on top of it.
 func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 	r := newReplica(n.dir.identity.ServerID, n.addresses, n.log, n.fail)
+	if n.wallTime != nil {
+		r.clock = newClusterClock(n.wallTime, bootTime, r.clock.logged)
+	}
 	n.replica = r
 	service, err := cluster.NewService(cluster.ServiceConfig{
 		Listener:    listener,

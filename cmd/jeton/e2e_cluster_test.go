@@ -76,12 +76,13 @@ type e2eNode struct {
 	down atomic.Bool
 }
 
-// startDev runs `jeton dev` with the given server settings until the test ends.
-func startDev(t *testing.T, settings string) *e2eCluster {
+// startDev runs `jeton dev` with the given server settings, and more flags, until the test
+// ends.
+func startDev(t *testing.T, settings string, flags ...string) *e2eCluster {
 	t.Helper()
 	needE2E(t)
 	dir := filepath.Join(t.TempDir(), "c")
-	args := []string{"jeton", "dev", "--data", dir, "--http-port", "0", "--transport-port", "0"}
+	args := append([]string{"jeton", "dev", "--data", dir, "--http-port", "0", "--transport-port", "0"}, flags...)
 	if settings != "" {
 		file := filepath.Join(filepath.Dir(dir), "settings.yml")
 		must(t, os.WriteFile(file, []byte(settings), 0o600))

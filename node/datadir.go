@@ -20,6 +20,7 @@ import (
 //	node.json        who this node is (see identity)
 //	node.lock        held while a process uses the folder
 //	raft.db          the log, the term and the vote
+//	raft.db.last     how often they were changed (see store.OpenLog)
 //	snapshots/       the newest snapshots of the state
 //
 // The identity belongs to the folder, not to the name or the address: a folder

@@ -17,10 +17,8 @@
 //     the vote and all other values. It is written with every change, in the same transaction, and has a checksum.
 //   - Every entry has, before its extensions, a checksum over all of it and over the one before. The head knows
 //     the last one. So the head vouches for the whole log.
-//
-// One thing remains: if the number of the log's root page became that of a former root whose
-// pages are all still there, the log would be an older one. That takes a disk that changes
-// those 64 bits into just these.
+//   - A second file, raft.db.last, counts the changes. Without it, one bit in the number of a page
+//     could make the tree that of a change ago, whose pages are still there and all right.
 //
 // An entry's checksum is looked at again whenever it is read. A snapshot's description has a
 // checksum among the values in the head, and has in turn one of the state.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -19,8 +20,16 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// openTimeout bounds the wait for the lock on the file.
-const openTimeout = time.Second
+const (
+	// openTimeout bounds the wait for the lock on the file.
+	openTimeout = time.Second
+	// witnessSuffix is what the name of the log's witness ends with.
+	witnessSuffix = ".last"
+	fileMode      = 0o600
+)
+
+// changesKey is where the head counts its changes.
+const changesKey = "jeton/changes"
 
 // ErrNotFound says that there is no such value. Its text is what raft compares with.
 var ErrNotFound = errors.New("not found")
@@ -32,10 +41,11 @@ var ErrNotFound = errors.New("not found")
 // The log has no gaps: an entry that does not follow the last one replaces all, since raft
 // leaves out only what is in a snapshot. What raft never does is an error.
 type Log struct {
-	path  string
-	store *raftboltdb.BoltStore
-	mu    sync.Mutex           // held during a write
-	head  atomic.Pointer[head] // as it is on the disk
+	path    string
+	store   *raftboltdb.BoltStore
+	witness *os.File
+	mu      sync.Mutex           // held during a write
+	head    atomic.Pointer[head] // as it is on the disk
 
 	damage atomic.Pointer[DamageError] // the first that was found
 }
@@ -53,11 +63,15 @@ func OpenLog(path string) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	witness, err := openWitness(path, h)
+	if err != nil {
+		return nil, err
+	}
 	bolt, err := openBolt(path)
 	if err != nil {
-		return nil, fmt.Errorf("open the log %s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("open the log %s: %w", path, err), witness.Close())
 	}
-	l := &Log{path: path, store: bolt}
+	l := &Log{path: path, store: bolt, witness: witness}
 	l.head.Store(h)
 	if leftovers {
 		if err := l.clear(h); err != nil {
@@ -98,8 +112,10 @@ func openBolt(path string) (*raftboltdb.BoltStore, error) {
 // not at all, so one that cannot be read is damaged, not unfinished.
 func createLog(path string) error {
 	unfinished := path + ".tmp"
-	if err := os.Remove(unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err //nolint:wrapcheck // wrapped by the caller
+	for _, former := range []string{unfinished, path + witnessSuffix} {
+		if err := os.Remove(former); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err //nolint:wrapcheck // wrapped by the caller
+		}
 	}
 	bolt, err := openBolt(unfinished)
 	if err != nil {
@@ -113,6 +129,25 @@ func createLog(path string) error {
 		return err //nolint:wrapcheck // wrapped by the caller
 	}
 	return SyncDir(filepath.Dir(path))
+}
+
+// openWitness opens the file that knows how often the log has been changed. One bit of a
+// page's number can make the tree of pages that of a change ago, in which every page is
+// as it was once written; then the witness knows of a newer one. It is written after each
+// change and never synced: after a loss of power it may know of an older one, or nothing.
+func openWitness(path string, h *head) (*os.File, error) {
+	witness, err := os.OpenFile(path+witnessSuffix, os.O_CREATE|os.O_RDWR, fileMode)
+	if err != nil {
+		return nil, fmt.Errorf("open the witness of the log: %w", err)
+	}
+	raw, err := io.ReadAll(io.LimitReader(witness, 8+sumBytes))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read the witness of the log: %w", err), witness.Close())
+	}
+	if seen, err := unsealed(raw); err == nil && len(seen) == 8 && binary.BigEndian.Uint64(seen) > h.changes() {
+		return nil, errors.Join(&DamageError{File: path, What: "it is as it was before its last changes"}, witness.Close())
+	}
+	return witness, nil
 }
 
 // SyncDir makes the names in a folder as permanent as a file's content.
@@ -130,7 +165,7 @@ func (l *Log) Close() error {
 	if l.isDamaged() {
 		return nil
 	}
-	if err := l.store.Close(); err != nil {
+	if err := errors.Join(l.store.Close(), l.witness.Close()); err != nil {
 		return fmt.Errorf("close the log: %w", err)
 	}
 	return nil
@@ -161,10 +196,15 @@ func (l *Log) guarded(do func() error) (err error) {
 
 // write stores sealed entries and the head that they leave, in one transaction.
 func (l *Log) write(h *head, added ...*raft.Log) error {
+	changes := binary.BigEndian.AppendUint64(nil, h.changes()+1)
+	h = h.with(changesKey, changes)
 	if err := l.store.StoreLogs(append([]*raft.Log{h.entry()}, added...)); err != nil {
 		return fmt.Errorf("write to the log: %w", err)
 	}
 	l.head.Store(h)
+	if _, err := l.witness.WriteAt(sealed(changes), 0); err != nil {
+		return fmt.Errorf("write to the witness of the log: %w", err)
+	}
 	return nil
 }
 

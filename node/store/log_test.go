@@ -336,6 +336,56 @@ func TestAnOldTreeIsNoticed(t *testing.T) {
 	}
 }
 
+// One bit in the number of a page can bring back the pages of a change ago that are still
+// there, and with them a head that has not heard of the last entry, or vote. The file by
+// itself is all right then.
+func TestALogOfAChangeAgoIsNoticed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "raft.db")
+	l, err := store.OpenLog(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, l, entries(1, 60, 1))
+	former, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(l.Set([]byte("vote"), []byte("a vote")), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, former, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = store.OpenLog(path)
+	if damage := (*store.DamageError)(nil); !errors.As(err, &damage) || !strings.Contains(err.Error(), "before its last changes") {
+		t.Errorf("the former log: %v", err)
+	}
+	// With a witness that is damaged, gone, or late, as after a loss of power, all is well.
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	late, err := os.ReadFile(path + ".last")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, witness := range []string{"damaged", "", string(late)} {
+		if err := os.WriteFile(path+".last", []byte(witness), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l, err := store.OpenLog(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(l.Set([]byte("vote"), []byte("another")), l.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // The operator learns which file it is, what is wrong, and what to do.
 func TestADamagedLogIsNotOpened(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "raft.db")

@@ -165,6 +165,14 @@ func decodeHead(stored []byte) (*head, error) {
 // holds tells whether the log has an entry.
 func (h *head) holds(index uint64) bool { return index > 0 && h.first <= index && index <= h.last }
 
+// changes is how often the log was changed before.
+func (h *head) changes() uint64 {
+	if value := h.values[changesKey]; len(value) == 8 {
+		return binary.BigEndian.Uint64(value)
+	}
+	return 0
+}
+
 // with returns a head with another value.
 func (h *head) with(key string, value []byte) *head {
 	changed := *h

@@ -160,9 +160,11 @@ func (c *client) classify(in tokentest.Input, err error) (out tokentest.Answer, 
 	case in.Action == tokentest.Authenticate && errors.Is(err, token.ErrExpired),
 		in.Action == tokentest.Authenticate && errors.Is(err, token.ErrUnknown) && c.sim.restored.Load():
 		return tokentest.Dead, true
-	case in.Action == tokentest.Refresh && refused && refusal.Reason == fsm.TokenInvalidated,
-		in.Action == tokentest.Refresh && refused && refusal.Reason == fsm.UnknownToken && c.sim.restored.Load():
+	case in.Action == tokentest.Refresh && refused && refusal.Reason == fsm.TokenInvalidated:
 		return tokentest.Invalidated, true
+	case in.Action == tokentest.Refresh && refused && refusal.Reason == fsm.UnknownToken && c.sim.restored.Load():
+		// Answered from the state alone, it binds nobody until the restore is acknowledged.
+		return 0, false
 	case in.Action == tokentest.Refresh && refused && refusal.Reason == fsm.Reused && c.sim.options.window < 0:
 		return tokentest.Reused, true
 	}

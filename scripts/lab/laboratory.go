@@ -48,7 +48,8 @@ func (o *options) open(ctx context.Context, stdout, stderr io.Writer, command st
 		return nil, err
 	}
 	l.cluster = c
-	ctx, l.stop = context.WithCancel(ctx)
+	// Who interrupts a run wants its end, and that is to check what was seen.
+	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if err := c.start(ctx); err != nil {
 		for _, n := range c.nodes {
 			fmt.Fprintf(l.progress, "%s: %s\n", n.name, n.lastWords())

@@ -112,7 +112,7 @@ func (m *nemesis) make(ctx context.Context, f fault) (undo func()) {
 	}
 	j.describe(place, name, t.text)
 	return func() {
-		release(ctx)
+		release(context.WithoutCancel(ctx)) // also of a run that was interrupted
 		j.end(place)
 	}
 }

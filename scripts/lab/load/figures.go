@@ -195,11 +195,16 @@ func (l *Load) Stats() Stats {
 	return s
 }
 
-// Forget begins the figures anew, as after a time to warm up; what is judged goes on. It
-// may be called only while Run does not run.
+// Forget begins the figures anew, as after a time to warm up; what is judged goes on.
 func (l *Load) Forget() {
 	began := l.config.Now()
-	l.figures = newCollector(began, func() time.Duration { return l.config.Now().Sub(began) })
+	fresh := newCollector(began, func() time.Duration { return l.config.Now().Sub(began) })
+	c := l.figures
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.began, c.now = fresh.began, fresh.now
+	c.seconds, c.writes, c.stats = nil, nil, Stats{}
+	c.current, c.nodes, c.kinds = fresh.current, fresh.nodes, fresh.kinds
 }
 
 // LastSecond returns the figures of the last whole second; zero in the first one.

@@ -17,8 +17,12 @@ import (
 const (
 	// rollingPatience is how long a node may take to end, or to be ready again and seen to be.
 	rollingPatience = 30 * time.Second
-	// rollingWarmUp is for users to be made, connections to be opened and passwords to be hashed once.
-	rollingWarmUp = 5 * time.Second
+	// rollingWarmUp is how long it may take at most until users are made, connections opened and passwords hashed once.
+	rollingWarmUp = 30 * time.Second
+	// rollingWarm is the highest 99th percentile of a second in which all that is over.
+	rollingWarm = 250 * time.Millisecond
+	// rollingQuiet is how long it goes on before the first restart.
+	rollingQuiet = 2 * time.Second
 	// rollingWorkers is how many requests may wait for their answers at once. More are not sent, and missing from the rate.
 	rollingWorkers = 1024
 	// rollingClients is how many clients there are, each with connections of its own.
@@ -92,19 +96,35 @@ func (r *rolling) measure(ctx context.Context, lab *laboratory, b *balancer) (*r
 	if err := r.clients(lab, b); err != nil {
 		return nil, err
 	}
-	warm, cancel := context.WithTimeout(ctx, rollingWarmUp)
-	defer cancel()
-	lab.load.Run(warm)
-	lab.load.Forget()
+	asking, stop := context.WithCancel(ctx)
+	defer stop()
+	var asked sync.WaitGroup
+	asked.Go(func() { lab.load.Run(asking) })
+	r.warmUp(ctx, lab.load)
 	began := time.Now()
-	if err := r.restartAll(ctx, lab, b); err != nil {
-		return nil, err
-	}
+	restarted := r.restartAll(ctx, lab, b)
+	stop()
+	asked.Wait()
 	lab.loaded = time.Since(began)
+	if restarted != nil {
+		return nil, restarted
+	}
 	figures := newRollingFigures(lab.load.Stats(), r)
 	var err error
 	figures.connections, err = b.connections(ctx)
 	return figures, err
+}
+
+// warmUp waits until a whole second of the load was as it is to be, or for too long, and begins the figures.
+func (r *rolling) warmUp(ctx context.Context, clients *load.Load) {
+	ctx, cancel := context.WithTimeout(ctx, rollingWarmUp)
+	defer cancel()
+	for pause(ctx, time.Second) {
+		if last := clients.LastSecond().All; float64(last.Sum()) >= r.rate && last.P99 < rollingWarm {
+			break
+		}
+	}
+	clients.Forget()
 }
 
 // clients makes those of the balancer.
@@ -125,13 +145,9 @@ func (r *rolling) clients(lab *laboratory, b *balancer) error {
 	return err
 }
 
-// restartAll restarts every node, cycle after cycle, while the clients ask.
+// restartAll restarts every node, cycle after cycle.
 func (r *rolling) restartAll(ctx context.Context, lab *laboratory, b *balancer) error {
-	asking, stop := context.WithCancel(ctx)
-	var asked sync.WaitGroup
-	asked.Go(func() { lab.load.Run(asking) })
-	defer asked.Wait()
-	defer stop()
+	pause(ctx, rollingQuiet)
 	for range r.cycles {
 		for _, n := range lab.cluster.nodes {
 			if err := restartBehind(ctx, b, n); err != nil && ctx.Err() == nil {

@@ -62,8 +62,9 @@ func powerCut(ctx context.Context, s *stage) error {
 	for _, release := range releases {
 		release()
 	}
-	if _, err := s.recover(ctx); err != nil {
-		return nil //nolint:nilerr // that they do not start again is in the journal
+	if err := s.awaitReady(ctx, startPatience); err != nil {
+		s.journal.violate("the power is back: %v", err)
+		return nil
 	}
 	for i := range each {
 		s.mustLive(ctx, s.nodes, live[i].Access)

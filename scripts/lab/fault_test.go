@@ -159,6 +159,20 @@ func TestATermIsWonOnce(t *testing.T) {
 	}
 }
 
+func TestACrashIsSeen(t *testing.T) {
+	for line, want := range map[string]string{
+		"panic: assertion failed\n":                           "panic: assertion failed",
+		"fatal error: concurrent map writes\n":                "fatal error: concurrent map writes",
+		"WARNING: DATA RACE\n":                                "WARNING: DATA RACE",
+		`{"@level":"error","@message":"panic: in a message"}`: "",
+		"goroutine 1 [running]:\n":                            "",
+	} {
+		if got := crashOf([]byte(line)); got != want {
+			t.Errorf("%q: %q", line, got)
+		}
+	}
+}
+
 func TestQuantiles(t *testing.T) {
 	values := []time.Duration{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
 	for share, want := range map[float64]time.Duration{0: 1, 0.5: 6, 0.99: 10, 1: 10} {

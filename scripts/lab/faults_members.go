@@ -76,10 +76,7 @@ func (c *cluster) removePeer(ctx context.Context, n *node, id string) error {
 func (c *cluster) replaceDamaged(ctx context.Context, n *node) {
 	n.replacing.Lock()
 	defer n.replacing.Unlock()
-	n.mu.Lock()
-	damaged := n.damaged
-	n.mu.Unlock()
-	if damaged {
+	if n.isDamaged() {
 		c.replace(ctx, n)
 	}
 }

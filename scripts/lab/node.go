@@ -285,6 +285,9 @@ func (n *node) follow(ctx context.Context) error {
 		return err
 	}
 	return tail(ctx, n.logFile(), func(raw []byte) {
+		if crash := crashOf(raw); crash != "" && !n.isDamaged() {
+			n.cluster.journal.violate("%s: %s", n.name, crash)
+		}
 		// Most lines are none of these, and decoding them all takes time that the nodes need.
 		if !bytes.Contains(raw, []byte(`"term"`)) {
 			return
@@ -299,6 +302,23 @@ func (n *node) follow(ctx context.Context) error {
 			n.cluster.journal.note(n.name, "leads in term %d", line.Term)
 		}
 	})
+}
+
+// crashOf returns a line that no program should write, whatever happens to it, if it is one.
+func crashOf(line []byte) string {
+	for _, begins := range []string{"panic: ", "fatal error: ", "WARNING: DATA RACE"} {
+		if bytes.HasPrefix(line, []byte(begins)) {
+			return string(bytes.TrimSpace(line))
+		}
+	}
+	return ""
+}
+
+// isDamaged tells whether the node's files were damaged: then its own way to refuse them may be a panic.
+func (n *node) isDamaged() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.damaged
 }
 
 // serverID is the member's id, by its data folder.

@@ -287,7 +287,7 @@ func TestLostPagesAreNoticed(t *testing.T) {
 	}
 	const page = 4096
 	noticed := 0
-	for from := 0; from < len(file); from += page {
+	for from := 0; from < len(file); from += 3 * raceCost * page {
 		for to := 0; to < len(file); to += page {
 			damaged := bytes.Clone(file)
 			copy(damaged[to:to+page], file[from:from+page])

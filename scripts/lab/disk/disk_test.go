@@ -175,7 +175,7 @@ func TestALogSurvivesPowerCuts(t *testing.T) {
 	d, dir := mounted(t, 7)
 	path := filepath.Join(dir, "raft.db")
 	d.Slow(0, time.Millisecond) // so that most are hit between a write and its sync
-	for round := range 15 {
+	for round := range 8 {
 		said := appendAndCut(t, d, "log", path, 10+7*round%90)
 		run(t, "verify", path, strconv.FormatUint(said, 10))
 	}
@@ -184,11 +184,11 @@ func TestALogSurvivesPowerCuts(t *testing.T) {
 // So is what a node's own store said, from its very first moment on and where nothing but
 // what POSIX promises is kept; and what a loss of power leaves is never taken for damage.
 func TestANodesLogSurvivesPowerCuts(t *testing.T) {
-	for seed := range 6 {
+	for seed := range 4 {
 		d, dir := mounted(t, uint64(seed))
 		d.Strict(seed%2 == 0)
 		d.Slow(0, time.Millisecond)
-		for round := range 6 {
+		for round := range 4 {
 			said := uint64(0)
 			if round == 0 { // while it is made
 				cmd, _ := start(t, "append", dir)

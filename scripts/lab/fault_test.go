@@ -165,6 +165,7 @@ func TestACrashIsSeen(t *testing.T) {
 		"fatal error: concurrent map writes\n":                "fatal error: concurrent map writes",
 		"WARNING: DATA RACE\n":                                "WARNING: DATA RACE",
 		`{"@level":"error","@message":"panic: in a message"}`: "",
+		"panic: failed to save current term: EIO\n":           "",
 		"goroutine 1 [running]:\n":                            "",
 	} {
 		if got := crashOf([]byte(line)); got != want {

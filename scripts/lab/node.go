@@ -306,6 +306,10 @@ func (n *node) follow(ctx context.Context) error {
 
 // crashOf returns a line that no program should write, whatever happens to it, if it is one.
 func crashOf(line []byte) string {
+	// hashicorp/raft says so when its store has failed, which the node ends for anyhow.
+	if bytes.HasPrefix(line, []byte("panic: failed to save current term: ")) {
+		return ""
+	}
 	for _, begins := range []string{"panic: ", "fatal error: ", "WARNING: DATA RACE"} {
 		if bytes.HasPrefix(line, []byte(begins)) {
 			return string(bytes.TrimSpace(line))

@@ -112,7 +112,7 @@ func (s *site) mustOpen() *Node {
 
 func awaitReadiness(tb testing.TB, n *Node) {
 	tb.Helper()
-	deadline := time.NewTimer(15 * time.Second)
+	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	for len(n.NotReady()) > 0 {
 		select {

@@ -20,12 +20,12 @@ func leaseTraps() []trap {
 			spring:  func(ctx context.Context, s *stage) error { return s.cutOffHolder(ctx, func(*node) {}, time.Second) },
 		},
 		{
-			name: "long-lease", what: "the same with a lease that lasts longer than one attempt of an invalidation",
+			name: "long-lease", what: "a follower with a read lease that lasts longer than one attempt of an invalidation is cut off from the other nodes and goes on being asked, while its token is invalidated",
 			catches:  []string{"repeat-without-coverage"},
 			settings: long, spring: func(ctx context.Context, s *stage) error { return s.cutOffHolder(ctx, func(*node) {}, 3*time.Second) },
 		},
 		{
-			name: "holder-set-back", what: "the same, and its wall clock is set back",
+			name: "holder-set-back", what: "a follower with a read lease is cut off from the other nodes, its wall clock is set back, and it goes on being asked, while its token is invalidated",
 			catches: []string{"lease-by-wall-clock"},
 			spring: func(ctx context.Context, s *stage) error {
 				return s.cutOffHolder(ctx, func(n *node) { n.clock.Jump(-time.Minute) }, time.Second)

@@ -19,7 +19,7 @@ func readTraps() []trap {
 			settings: map[string]string{mode: "lease"}, spring: askAtOnce,
 		},
 		{
-			name: "asked-at-once-by-quorum", what: "the same without read leases",
+			name: "asked-at-once-by-quorum", what: "a token is asked about everywhere as soon as it is issued, and as soon as it is invalidated; there are no read leases",
 			catches:  []string{"cached-proof", "no-catch-up"},
 			settings: map[string]string{mode: "quorum"}, spring: askAtOnce,
 		},

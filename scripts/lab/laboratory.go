@@ -85,21 +85,11 @@ func (l *laboratory) finish(ctx context.Context, rests bool) {
 		rests = err == nil
 	}
 	if l.load != nil {
-		if rests {
-			l.load.Settle(ctx)
-		}
-		l.load.Check()
-		for _, f := range l.load.Findings() {
-			l.journal.violateAt(f.At, f.What)
-		}
+		l.judge(ctx, rests)
 	}
 	state := int64(0)
 	if rests {
-		index, err := l.cluster.sameDigests(ctx)
-		if err != nil {
-			l.journal.violate("the nodes' states cannot be compared: %v", err)
-		}
-		l.checked = append(l.checked, fmt.Sprintf("the state of every node compared at entry %d", index))
+		l.compare(ctx)
 		if err := l.cluster.snapshotEverywhere(ctx); err != nil {
 			l.journal.violate("the nodes take no snapshots: %v", err)
 		}
@@ -109,6 +99,26 @@ func (l *laboratory) finish(ctx context.Context, rests bool) {
 	}
 	l.readFiles(&state)
 	l.checked = append(l.checked, l.monitor.check(state)...)
+}
+
+// judge asks about every token once more, if the cluster rests, and judges all answers.
+func (l *laboratory) judge(ctx context.Context, rests bool) {
+	if rests {
+		l.load.Settle(ctx)
+	}
+	l.load.Check()
+	for _, f := range l.load.Findings() {
+		l.journal.violateAt(f.At, f.What)
+	}
+}
+
+// compare compares the states of the nodes of a cluster that rests.
+func (l *laboratory) compare(ctx context.Context) {
+	index, err := l.cluster.sameDigests(ctx)
+	if err != nil {
+		l.journal.violate("the nodes' states cannot be compared: %v", err)
+	}
+	l.checked = append(l.checked, fmt.Sprintf("the state of every node compared at entry %d", index))
 }
 
 // readFiles checks what is on the disks and in the logs of nodes that have ended.

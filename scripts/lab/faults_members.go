@@ -132,7 +132,12 @@ func addNode(ctx context.Context, t *trial) func(context.Context) {
 	t.node = t.spare
 	t.spare.disk.Wipe()
 	t.spare.count(-1)
+	votes := t.rand.IntN(2) == 0
+	t.text = fmt.Sprintf("until it has a vote: %t", votes)
 	return func(ctx context.Context) {
+		for began := time.Now(); votes && !t.votes(ctx, t.spare) && time.Since(began) < votePatience; {
+			pause(ctx, replacePoll)
+		}
 		t.spare.count(+1)
 		id, err := t.spare.serverID()
 		t.spare.end(ctx, syscall.SIGKILL, killPatience)
@@ -143,6 +148,15 @@ func addNode(ctx context.Context, t *trial) func(context.Context) {
 			t.text += " as " + id
 		}
 	}
+}
+
+// votePatience is how long a new member is waited for to get its vote; other faults may keep it from getting one.
+const votePatience = 8 * time.Second
+
+// votes tells whether a node has a vote.
+func (c *cluster) votes(ctx context.Context, n *node) bool {
+	peers, err := c.peers(ctx, n)
+	return err == nil && slices.ContainsFunc(peers, func(p peer) bool { return p.Node == n.name && p.Voter })
 }
 
 func moveNode(ctx context.Context, t *trial) func(context.Context) {

@@ -12,7 +12,7 @@ import (
 type Lease struct {
 	Header
 	Holder string // the raft server id
-	Boot   uint64 // drawn at the start of the holder's process: after a restart old leases are void
+	Boot   uint64 // counts the starts of the holder's process: after a restart old leases are void
 	Number uint64 // counts the holder's requests since then
 	Span   int64  // milliseconds, at most MaxLease
 }
@@ -61,10 +61,15 @@ func (l *leases) find(holder string) (int, bool) {
 	return slices.BinarySearchFunc(*l, holder, func(v ReadLease, name string) int { return cmp.Compare(v.Holder, name) })
 }
 
-// put replaces the holder's lease. It leaves slices alone that were handed out.
+// put replaces the holder's lease, unless it was asked for after this one: what a former
+// process still sent, and arrives late, must not hide what the present one relies on. It
+// leaves slices alone that were handed out.
 func (l *leases) put(v ReadLease) {
+	i, known := l.find(v.Holder)
+	if known && cmp.Or(cmp.Compare(v.Boot, (*l)[i].Boot), cmp.Compare(v.Number, (*l)[i].Number)) < 0 {
+		return
+	}
 	next := slices.Clone(*l)
-	i, known := next.find(v.Holder)
 	if known {
 		next[i] = v
 	} else {

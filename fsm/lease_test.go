@@ -107,3 +107,15 @@ func TestRevocationsOfWhatCannotBeRead(t *testing.T) {
 		t.Errorf("an issue revokes %+v", r)
 	})
 }
+
+// A lease of a former process that was given back came late, and hid the one that the present
+// process read by.
+func TestALateLeaseChangesNothing(t *testing.T) {
+	s := newStory(t)
+	for _, c := range []struct{ boot, number, want uint64 }{{2, 5, 5}, {1, 9, 5}, {2, 4, 5}, {2, 5, 5}, {2, 6, 6}, {3, 1, 1}, {2, 7, 1}} {
+		s.play(step{0, Lease{Holder: "n1", Boot: c.boot, Number: c.number, Span: 1}, Outcome{}})
+		if held := s.state.leases[0]; held.Number != c.want {
+			t.Errorf("after %+v: %+v", c, held)
+		}
+	}
+}

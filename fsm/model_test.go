@@ -135,7 +135,9 @@ func (m *model) rule(c Command) Outcome {
 	case CollectExpired:
 		return m.collect(c)
 	case Lease:
-		m.leases[c.Holder] = ReadLease{Holder: c.Holder, Boot: c.Boot, Number: c.Number, Span: c.Span, Index: m.index}
+		if held := m.leases[c.Holder]; c.Boot > held.Boot || c.Boot == held.Boot && c.Number >= held.Number {
+			m.leases[c.Holder] = ReadLease{Holder: c.Holder, Boot: c.Boot, Number: c.Number, Span: c.Span, Index: m.index}
+		}
 		return Outcome{}
 	case RestoreChunk:
 		return m.stage(c)

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"jeton/fsm"
+	"jeton/node/store"
 )
 
 const (
@@ -29,7 +30,7 @@ const (
 // DESIGN.md, "Read leases", says why. Safe for concurrent use.
 type lease struct {
 	holder   string
-	boot     uint64 // of this process
+	boot     uint64 // number of this process
 	span     time.Duration
 	bootTime func() time.Duration // grows while the machine sleeps, too
 	state    *fsm.FSM
@@ -54,6 +55,21 @@ func newLease(id raft.ServerID, boot uint64, span time.Duration, bootTime func()
 		holder: string(id), boot: boot, span: span, bootTime: bootTime,
 		wanted: make(chan struct{}, 1), asking: make(chan struct{}, 1), asked: make(map[uint64]time.Duration),
 	}
+}
+
+// startsKey is where the stable store counts the starts of the node.
+var startsKey = []byte("jeton/starts")
+
+// countStart returns the number of this process of the node, which no former one had.
+func countStart(stable raft.StableStore) (uint64, error) {
+	former, err := stable.GetUint64(startsKey)
+	if err != nil && err.Error() != store.ErrNotFound.Error() { // raft's stores have the text in common
+		return 0, fmt.Errorf("read how often the node was started: %w", err)
+	}
+	if err := stable.SetUint64(startsKey, former+1); err != nil {
+		return 0, fmt.Errorf("count the start of the node: %w", err)
+	}
+	return former + 1, nil
 }
 
 // holds tells whether the state and the log of this node hold every revocation that

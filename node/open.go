@@ -74,7 +74,9 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 	r.learnCommit = transport.LearnCommit
 	r.vigil.stand, r.vigil.turn = transport.StandForElection, n.config.Raft.ElectionTimeout/vigilTurns
 	if n.config.Read.Mode == config.ReadLease {
-		r.useLease(n.config.Read.Lease, bootTime)
+		if err := r.useLease(n.config.Read.Lease, bootTime, stores.stable); err != nil {
+			return err
+		}
 	}
 
 	rc := raftConfig(n.config, r.id, n.log, r.notify)

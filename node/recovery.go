@@ -231,7 +231,9 @@ func renameSynced(from, to string) error {
 func (n *Node) leftBehind(peers []cluster.Status) bool {
 	own := n.replica.state.Summary()
 	for _, peer := range peers {
-		if peer.State != raft.Leader.String() || peer.ClusterID != own.ClusterID || peer.Epoch <= own.Epoch {
+		// Without a snapshot a node that starts does not know yet which cluster it is of.
+		ours := peer.ClusterID == own.ClusterID || own.ClusterID == [16]byte{}
+		if peer.State != raft.Leader.String() || !ours || peer.Epoch <= own.Epoch {
 			continue
 		}
 		counted := false

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"jeton/cluster"
+	"jeton/fsm"
 	"jeton/node/config"
 )
 
@@ -214,5 +215,19 @@ func TestWhoWasLeftBehindIsTold(t *testing.T) {
 				t.Errorf("left behind: %v", got)
 			}
 		})
+	}
+}
+
+// A member without a snapshot does not know, before it meets a leader, what it once applied.
+// Two such members led a cluster that had been recovered without them.
+func TestWhoWasLeftBehindWithoutASnapshotIsTold(t *testing.T) {
+	n := &Node{replica: &replica{id: "own", state: fsm.New(nil)}}
+	peer := cluster.Status{ServerID: "other", State: "Leader", ClusterID: [16]byte{7}, Epoch: 1, Members: []cluster.Member{{ID: "other"}}}
+	if !n.leftBehind([]cluster.Status{peer}) {
+		t.Error("it goes on")
+	}
+	peer.Members = append(peer.Members, cluster.Member{ID: "own"})
+	if n.leftBehind([]cluster.Status{peer}) {
+		t.Error("a member of the recovered cluster ends")
 	}
 }

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -87,17 +86,21 @@ func newReplica(id raft.ServerID, addresses *addressBook, log hclog.Logger, fata
 	return r
 }
 
-// useLease makes the replica ask for leases of that span. It comes before start.
-func (r *replica) useLease(span time.Duration, bootTime func() time.Duration) {
-	var boot [8]byte
-	_, _ = rand.Read(boot[:]) // never fails
+// useLease makes the replica ask for leases of that span. It comes before start. The
+// process is told from former ones by its number, which stable keeps.
+func (r *replica) useLease(span time.Duration, bootTime func() time.Duration, stable raft.StableStore) error {
+	boot, err := countStart(stable)
+	if err != nil {
+		return err
+	}
 	r.coverage.bootTime = bootTime
-	r.lease = newLease(r.id, binary.LittleEndian.Uint64(boot[:]), span, bootTime)
+	r.lease = newLease(r.id, boot, span, bootTime)
 	r.lease.state, r.lease.append = r.state, r.append
 	r.lease.name = func() (operation fsm.OperationID) {
 		_, _ = rand.Read(operation[:]) // never fails
 		return operation
 	}
+	return nil
 }
 
 // start starts raft, whose NotifyCh must be notify, and begins to follow the

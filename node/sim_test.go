@@ -297,7 +297,9 @@ func (p *incarnation) open() error {
 		r.levels, r.meter.levels = m.levels, m.levels
 	}
 	if v.lease > 0 {
-		r.useLease(v.lease, m.bootTime)
+		if err := r.useLease(v.lease, m.bootTime, stable); err != nil {
+			return err
+		}
 	}
 	if v.tamper != nil {
 		v.tamper(r)

@@ -204,7 +204,7 @@ Exit code 0: it is no member any more; 1: it was not removed, or that is not kno
 			if len(args) != 1 {
 				return usageErrorf("want the ID or the name of one member, as list-peers shows it")
 			}
-			return nil
+			return namesOne(args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, loaded, err := whom.open(environ)
@@ -219,6 +219,15 @@ Exit code 0: it is no member any more; 1: it was not removed, or that is not kno
 	whom.addFlags(cmd)
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
+}
+
+// namesOne refuses an empty name, which a variable has that is not set: members that do
+// not answer have no name either.
+func namesOne(args []string) error {
+	if slices.Contains(args, "") {
+		return usageErrorf("the member is empty: want its ID, name or address, as list-peers shows it (is a variable not set?)")
+	}
+	return nil
 }
 
 // confirmed asks a person at a terminal; nobody else can be asked.

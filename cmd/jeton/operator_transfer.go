@@ -37,7 +37,7 @@ Exit code 0: the member leads, or led already; 1: it does not, or that is not kn
 			if len(args) > 1 {
 				return usageErrorf("want the ID or the name of one member, as list-peers shows it, or nothing")
 			}
-			return nil
+			return namesOne(args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, _, err := whom.open(environ)

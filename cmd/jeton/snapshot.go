@@ -83,6 +83,11 @@ Exit code 0: it is saved; 1: it is not, and nothing was left behind.`),
 			if how.key, err = loadKey(loaded.Token.KeyPath); err != nil {
 				return err
 			}
+			if cmd.Flags().Changed("node") {
+				if err := namesOne([]string{how.node}); err != nil {
+					return err
+				}
+			}
 			how.progress = newProgress(cmd.ErrOrStderr(), "saved")
 			found, err := how.save(ctx, client, args[0])
 			if err != nil {

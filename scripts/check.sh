@@ -25,6 +25,11 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
+# Read here and hidden from what is tested: to a node every JETON_ variable is a setting.
+histories=${JETON_SIM_HISTORIES:-3000} fuzz_length=${JETON_FUZZ:-20000x} routes_length=${JETON_FUZZ_ROUTES:-20s}
+lab_flags=(--for "${JETON_LAB:-10m}" --rate "${JETON_LAB_RATE:-120}" ${JETON_LAB_SEED:+--seed "$JETON_LAB_SEED"})
+unset JETON_SIM_HISTORIES JETON_FUZZ JETON_FUZZ_ROUTES JETON_LAB JETON_LAB_RATE JETON_LAB_SEED
+
 bold='' red='' green='' plain=''
 if [[ -t 1 ]]; then
   bold=$'\e[1m' red=$'\e[31m' green=$'\e[32m' plain=$'\e[0m'
@@ -102,7 +107,7 @@ check_test() {
 
 check_simulate() {
   # The seeds and the number of operations are printed, also when all is well.
-  JETON_SIM_HISTORIES="${JETON_SIM_HISTORIES:-3000}" go test -count=1 -timeout=1h -v -run='^TestRandomHistories' ./node |
+  JETON_SIM_HISTORIES=$histories go test -count=1 -timeout=1h -v -run='^TestRandomHistories' ./node |
     { grep -vE '^ *(=== |--- PASS)' || true; }
 }
 
@@ -118,13 +123,13 @@ check_fuzz() {
   while IFS=: read -r file target; do
     found=$((found + 1))
     printf '%s in %s\n' "$target" "${file%/*}"
-    go test -run='^$' -fuzz="^$target\$" -fuzztime="${JETON_FUZZ:-20000x}" "${file%/*}"
+    go test -run='^$' -fuzz="^$target\$" -fuzztime="$fuzz_length" "${file%/*}"
   done < <(find . -name '*_test.go' -not -path '*/testdata/*' -exec grep -HoE '^func Fuzz[A-Za-z0-9_]*' {} + | sed 's/:func /:/' | sort)
   printf '%d fuzz targets\n' "$found"
 }
 
 check_fuzz-routes() {
-  JETON_FUZZ_ROUTES="${JETON_FUZZ_ROUTES:-20s}" go test -count=1 -timeout=2h -v -run='^TestFuzzRoutes' ./httpapi ./cmd/jeton
+  JETON_FUZZ_ROUTES=$routes_length go test -count=1 -timeout=2h -v -run='^TestFuzzRoutes' ./httpapi ./cmd/jeton
 }
 
 check_e2e() { JETON_E2E=1 go test -count=1 -timeout=15m -run='^TestE2E' ./cmd/...; }
@@ -138,11 +143,7 @@ check_proxies() { JETON_PROXIES=1 go test -count=1 -timeout=5m -run='^TestProxie
 check_lab-planted() { go run ./scripts/lab planted --quick --clean 1; }
 
 # 120 requests a second are what two cores manage beside three nodes.
-check_lab() {
-  local args=(--for "${JETON_LAB:-10m}" --rate "${JETON_LAB_RATE:-120}")
-  if [[ -n ${JETON_LAB_SEED:-} ]]; then args+=(--seed "$JETON_LAB_SEED"); fi
-  go run ./scripts/lab run "${args[@]}"
-}
+check_lab() { go run ./scripts/lab run "${lab_flags[@]}"; }
 
 everything=(fmt tidy lint test simulate bench-smoke fuzz fuzz-routes e2e clients proxies lab-planted lab)
 

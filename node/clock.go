@@ -1,6 +1,7 @@
 package node
 
 import (
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -18,12 +19,13 @@ type clusterClock struct {
 	bootTime func() time.Duration
 	logged   func() int64 // largest time on the applied log, Unix milliseconds
 	offset   atomic.Int64 // the cluster's time minus boot time, milliseconds
+	heard    atomic.Bool  // it is not only this node's own
 }
 
 // newClusterClock returns a clock that goes by this node's own until it hears others.
 func newClusterClock(wall func() time.Time, bootTime func() time.Duration, logged func() int64) *clusterClock {
 	c := &clusterClock{wall: wall, bootTime: bootTime, logged: logged}
-	c.leaderSaid(c.own())
+	c.offset.Store(c.own() - bootTime().Milliseconds())
 	return c
 }
 
@@ -37,6 +39,7 @@ func (c *clusterClock) Now() time.Time {
 // the time the answer was on its way.
 func (c *clusterClock) leaderSaid(unixMilli int64) {
 	c.offset.Store(unixMilli - c.bootTime().Milliseconds())
+	c.heard.Store(true)
 }
 
 // own returns this node's own wall clock, in Unix milliseconds.
@@ -55,9 +58,10 @@ const (
 	skewWarning = 5 * time.Second
 )
 
-// setClock makes the median of the voters' clocks the cluster's time. Of two in the
-// middle the earlier counts: a clock that is behind does less harm. Without a majority of
-// clocks the time goes on as this node last knew it.
+// setClock makes the median of the voters' clocks the cluster's time. While some are
+// silent it may be any of several, and the time goes on as this node knows it if that is among
+// them; a node that knows only its own takes the earliest: a clock that is behind does less
+// harm. Without a majority of clocks the time goes on in any case.
 func (r *replica) setClock() {
 	voters := r.voters()
 	answers := make(chan int64, len(voters))
@@ -87,21 +91,29 @@ func (r *replica) setClock() {
 			waiting = false
 		}
 	}
-	agreed, ok := medianClock(clocks, len(voters))
+	known := int64(math.MinInt64)
+	if r.clock.heard.Load() {
+		known = began.Milliseconds() + r.clock.offset.Load()
+	}
+	agreed, ok := agreedClock(clocks, len(voters), known)
 	if !ok {
 		return
 	}
 	r.clock.offset.Store(agreed - began.Milliseconds())
+	r.clock.heard.Store(true)
 	if skew := time.Duration(agreed-own) * time.Millisecond; skew.Abs() > skewWarning {
 		r.log.Warn("this node's clock differs from its peers'; theirs is used", "difference", skew)
 	}
 }
 
-// medianClock returns what a majority of the voters' clocks allows to believe.
-func medianClock(clocks []int64, voters int) (unixMilli int64, ok bool) {
+// agreedClock returns what the clocks of a majority of the voters allow to believe: of all that
+// the median of all voters' may be, what is nearest to the known time.
+func agreedClock(clocks []int64, voters int, known int64) (unixMilli int64, ok bool) {
 	if len(clocks) <= voters/2 {
 		return 0, false
 	}
 	slices.Sort(clocks)
-	return clocks[(len(clocks)-1)/2], true
+	middle, silent := (voters-1)/2, voters-len(clocks)
+	earliest, latest := clocks[max(middle-silent, 0)], clocks[min(middle, len(clocks)-1)]
+	return min(max(known, earliest), latest), true
 }

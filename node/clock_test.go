@@ -1,6 +1,7 @@
 package node
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -9,23 +10,30 @@ import (
 // those issued afterwards alive for ten years.
 func TestOneWrongClockDoesNotCount(t *testing.T) {
 	const decade = 10 * 365 * 24 * 3_600_000
+	const unknown = math.MinInt64
 	for _, c := range []struct {
 		name   string
 		clocks []int64
 		voters int
+		known  int64
 		want   int64
 		ok     bool
 	}{
-		{"one node has nobody to ask", []int64{1000}, 1, 1000, true},
-		{"one far ahead", []int64{1000 + decade, 1000, 1003}, 3, 1003, true},
-		{"one far behind", []int64{1000, 1000 - decade, 1003}, 3, 1000, true},
-		{"of two the earlier", []int64{1000 + decade, 1000}, 3, 1000, true},
-		{"two wrong of five", []int64{1000 + decade, 1002, 1000, 1001, 1000 + decade}, 5, 1002, true},
-		{"no majority of clocks", []int64{1000 + decade}, 3, 0, false},
-		{"nobody", nil, 3, 0, false},
+		{"one node has nobody to ask", []int64{1000}, 1, unknown, 1000, true},
+		{"nor does it go by what it knew", []int64{1000}, 1, 2000, 1000, true},
+		{"one far ahead", []int64{1000 + decade, 1000, 1003}, 3, 1001, 1003, true},
+		{"one far behind", []int64{1000, 1000 - decade, 1003}, 3, unknown, 1000, true},
+		{"of two the earlier", []int64{1000 + decade, 1000}, 3, unknown, 1000, true},
+		{"two, and one has been set back", []int64{1000 - decade, 1000}, 3, 1001, 1000, true},
+		{"two, and one has been set ahead", []int64{1000, 1000 + decade}, 3, 1001, 1001, true},
+		{"two agree on another time", []int64{1000, 1010}, 3, 500, 1000, true},
+		{"two wrong of five", []int64{1000 + decade, 1002, 1000, 1001, 1000 + decade}, 5, unknown, 1002, true},
+		{"one wrong of four, one silent", []int64{1000 - decade, 1002, 1000, 1001}, 5, 1001, 1001, true},
+		{"no majority of clocks", []int64{1000 + decade}, 3, 1000, 0, false},
+		{"nobody", nil, 3, 1000, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got, ok := medianClock(c.clocks, c.voters); got != c.want || ok != c.ok {
+			if got, ok := agreedClock(c.clocks, c.voters, c.known); got != c.want || ok != c.ok {
 				t.Errorf("%d, %t; want %d, %t", got, ok, c.want, c.ok)
 			}
 		})

@@ -64,8 +64,11 @@ const (
 // harm. Without a majority of clocks the time goes on in any case.
 func (r *replica) setClock() {
 	voters := r.voters()
+	// Each clock minus our boot time, which is read last: if this process is paused
+	// in between, the time falls behind, and is never ahead.
 	answers := make(chan int64, len(voters))
-	began, own := r.clock.bootTime(), r.clock.own()
+	aheadOfBoot := func(clock int64) int64 { return clock - r.clock.bootTime().Milliseconds() }
+	own := aheadOfBoot(r.clock.own())
 	for _, v := range voters {
 		if v.self {
 			answers <- own
@@ -73,7 +76,7 @@ func (r *replica) setClock() {
 		}
 		r.peers.StartConfirm(v.address, func(answer cluster.Confirmation, err error) {
 			if err == nil && answer.ServerID == v.id {
-				answers <- answer.NowUnixMilli
+				answers <- aheadOfBoot(answer.NowUnixMilli)
 			}
 		})
 	}
@@ -93,13 +96,13 @@ func (r *replica) setClock() {
 	}
 	known := int64(math.MinInt64)
 	if r.clock.heard.Load() {
-		known = began.Milliseconds() + r.clock.offset.Load()
+		known = r.clock.offset.Load()
 	}
 	agreed, ok := agreedClock(clocks, len(voters), known)
 	if !ok {
 		return
 	}
-	r.clock.offset.Store(agreed - began.Milliseconds())
+	r.clock.offset.Store(agreed)
 	r.clock.heard.Store(true)
 	if skew := time.Duration(agreed-own) * time.Millisecond; skew.Abs() > skewWarning {
 		r.log.Warn("this node's clock differs from its peers'; theirs is used", "difference", skew)
@@ -107,8 +110,9 @@ func (r *replica) setClock() {
 }
 
 // agreedClock returns what the clocks of a majority of the voters allow to believe: of all that
-// the median of all voters' may be, what is nearest to the known time.
-func agreedClock(clocks []int64, voters int, known int64) (unixMilli int64, ok bool) {
+// the median of all voters' may be, what is nearest to the known time. All are in
+// milliseconds since the same moment.
+func agreedClock(clocks []int64, voters int, known int64) (agreed int64, ok bool) {
 	if len(clocks) <= voters/2 {
 		return 0, false
 	}

@@ -257,3 +257,30 @@ func TestNoRevocationWaitsForWhoEndedInOrder(t *testing.T) {
 		})
 	}
 }
+
+// A leader that was paused in the middle of a look at the clocks took the pause for a lead of
+// theirs, and the cluster's time was ahead by it: for ever, since time on the log never goes back.
+func TestAPauseInALookAtTheClocksDoesNotPutTheTimeAhead(t *testing.T) {
+	var paused atomic.Bool
+	v := variant{tamper: func(r *replica) {
+		wall := r.clock.wall
+		r.clock.wall = func() time.Time {
+			if paused.Swap(false) {
+				time.Sleep(10 * time.Second)
+			}
+			return wall()
+		}
+	}}
+	simulate(t, simOptions{seed: simSeed(t, 18), members: 1, variant: v}, func(t *testing.T, s *sim) {
+		s.startAll()
+		r := s.leader().running().node.replica
+		paused.Store(true)
+		r.setClock()
+		if paused.Load() {
+			t.Fatal("nothing was paused")
+		}
+		if ahead := r.clock.Now().Sub(time.Now()); ahead > 0 {
+			t.Errorf("the cluster's time is %v ahead", ahead)
+		}
+	})
+}

@@ -17,6 +17,7 @@ import (
 
 	"jeton/cluster"
 	"jeton/fsm"
+	"jeton/node/store"
 )
 
 const (
@@ -219,11 +220,7 @@ func renameSynced(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err //nolint:wrapcheck // wrapped by the caller
 	}
-	dir, err := os.Open(filepath.Dir(to))
-	if err != nil {
-		return err //nolint:wrapcheck // wrapped by the caller
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return store.SyncDir(filepath.Dir(to))
 }
 
 // leftBehind tells whether the cluster has been recovered without this node, which can

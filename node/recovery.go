@@ -27,6 +27,8 @@ const (
 	peersFile = "raft/peers.json"
 	// recoveryPatience is how long the lost members have to show that they are not.
 	recoveryPatience = 5 * time.Second
+	// recoveryPause is between two questions to them.
+	recoveryPause = 250 * time.Millisecond
 	// maxPeersFile bounds what is read of the file, in bytes.
 	maxPeersFile = 64 << 10
 )
@@ -176,10 +178,9 @@ func lastConfiguration(logs raft.LogStore, snapshots raft.SnapshotStore) (member
 
 // mayRecover refuses to split a cluster that is not lost.
 func (n *Node) mayRecover(ctx context.Context, members raft.Configuration) error {
-	ctx, cancel := context.WithTimeout(ctx, recoveryPatience)
+	patience, cancel := context.WithTimeout(ctx, recoveryPatience)
 	defer cancel()
 	votes := map[raft.ServerID]bool{}
-	voters, alive := 0, 0
 	var addresses []string
 	for _, seed := range n.config.Discovery.SeedHosts {
 		if seed != n.config.Transport.PublishAddress() { // nobody serves there yet
@@ -188,14 +189,28 @@ func (n *Node) mayRecover(ctx context.Context, members raft.Configuration) error
 	}
 	for _, member := range members.Servers {
 		if member.Suffrage == raft.Voter {
-			voters++
 			votes[member.ID] = true
 		}
 		if member.ID != n.replica.id {
 			addresses = append(addresses, string(member.Address))
 		}
 	}
-	answers, _ := n.askStatus(ctx, addresses)
+	// One that starts at this moment too refuses at first.
+	for {
+		answers, _ := n.askStatus(patience, addresses)
+		if err := n.notLost(answers, votes); err != nil {
+			return err
+		}
+		pause(patience, recoveryPause)
+		if patience.Err() != nil {
+			return ctx.Err() //nolint:wrapcheck // nil, if nobody has come in all that time
+		}
+	}
+}
+
+// notLost is why these answers forbid to go on alone; nil if they do not.
+func (n *Node) notLost(answers []cluster.Status, votes map[raft.ServerID]bool) error {
+	alive := 0
 	seen := map[raft.ServerID]bool{n.replica.id: true}
 	if votes[n.replica.id] {
 		alive++
@@ -209,8 +224,8 @@ func (n *Node) mayRecover(ctx context.Context, members raft.Configuration) error
 		}
 		seen[answer.ServerID] = true
 	}
-	if alive > voters/2 {
-		return fmt.Errorf("%d of %d voters are alive, this one included, and can elect a leader; remove the file and start this node as it is", alive, voters)
+	if alive > len(votes)/2 {
+		return fmt.Errorf("%d of %d voters are alive, this one included, and can elect a leader; remove the file and start this node as it is", alive, len(votes))
 	}
 	return nil
 }

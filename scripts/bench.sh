@@ -45,7 +45,8 @@ go build -o "$work/load" ./scripts/load
 
 # Two clusters, which differ in how a node makes sure that a token was not invalidated.
 start_cluster() {
-  JETON_READ_MODE=$1 "$work/jeton" dev --quiet --nodes 3 --http-port 0 --transport-port 0 --data "$work/$1" >"$work/$1.log" 2>&1 &
+  printf 'read.mode: %s\n' "$1" >"$work/$1.yml" # dev keeps variables from its nodes
+  "$work/jeton" dev --quiet --nodes 3 --http-port 0 --transport-port 0 --data "$work/$1" --settings "$work/$1.yml" >"$work/$1.log" 2>&1 &
   devs+=($!)
   local tenths
   for ((tenths = 0; ; tenths++)); do

@@ -38,3 +38,12 @@ const (
 	// MaxMoment is in the year 6429; a lifetime after it still fits into 48 bits.
 	MaxMoment UnixMilli = 1 << 47
 )
+
+const (
+	// maxCounter bounds what counts the changes of a state, so that none of it ever begins
+	// anew: no state gets there.
+	maxCounter = 1 << 63
+	// maxRestored bounds the same in what a [Restore] brings, which people can make: what is
+	// taken over must not get to where the next snapshot could not be read.
+	maxRestored = 1 << 62
+)

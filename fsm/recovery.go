@@ -123,7 +123,7 @@ func (c Restore) read(s *State) (*State, Reason) {
 	}
 	from, err := restore(&chunkReader{chunks: s.staged.chunks})
 	switch {
-	case err != nil, from.level > s.level:
+	case err != nil, from.level > s.level, max(uint64(from.generation), from.rolesVersion) > maxRestored:
 		return nil, RestoreUnreadable
 	case from.clusterID != c.From, from.keyCheck != s.keyCheck:
 		return nil, RestoreForeign

@@ -233,6 +233,15 @@ func TestRestoreRefuses(t *testing.T) {
 		"of a later level": {false, func(_ *story, chunks []Command, c *Restore) []Command {
 			return remadeState(chunks, c, func(s *State) { s.level++ })
 		}, RestoreUnreadable, 0},
+		"of a generation without successors": {false, func(_ *story, chunks []Command, c *Restore) []Command {
+			return remadeState(chunks, c, func(s *State) { s.generation = maxRestored + 1 })
+		}, RestoreUnreadable, 0},
+		"of the last generation": {false, func(_ *story, chunks []Command, c *Restore) []Command {
+			return remadeState(chunks, c, func(s *State) { s.generation = maxRestored })
+		}, Done, 0},
+		"of a version of the roles without successors": {false, func(_ *story, chunks []Command, c *Restore) []Command {
+			return remadeState(chunks, c, func(s *State) { s.rolesVersion = maxRestored + 1 })
+		}, RestoreUnreadable, 0},
 		"of another cluster": {false, func(_ *story, chunks []Command, c *Restore) []Command {
 			return remadeState(chunks, c, func(s *State) { s.clusterID[1]++ })
 		}, RestoreForeign, 0},

@@ -61,15 +61,15 @@ type summary struct {
 
 func (v *summary) code(x *codec) {
 	x.millis((*int64)(&v.now), uint64(MaxMoment))
-	x.uint(&v.applied, 1<<64-1)
+	x.uint(&v.applied, maxCounter)
 	x.raw(v.clusterID[:])
 	x.raw(v.keyCheck[:])
 	x.uint(&v.level, 1<<32)
-	x.uint(&v.epoch, 1<<63)
+	x.uint(&v.epoch, maxCounter)
 	x.raw(v.epochID[:])
-	x.uint((*uint64)(&v.generation), 1<<64-1)
-	x.uint(&v.rolesVersion, 1<<64-1)
-	x.uint(&v.operation, 1<<63)
+	x.uint((*uint64)(&v.generation), maxCounter)
+	x.uint(&v.rolesVersion, maxCounter)
+	x.uint(&v.operation, maxCounter)
 	x.raw(v.restore[:])
 	x.millis((*int64)(&v.restoreAt), uint64(MaxMoment))
 	for i := range v.counts {

@@ -34,7 +34,7 @@ func (t *Transport) InstallSnapshot(id raft.ServerID, address raft.ServerAddress
 	if err := t.NetworkTransport.InstallSnapshot(id, t.target(id, address), args, resp, data); err != nil {
 		return err //nolint:wrapcheck // raft compares
 	}
-	if resp.Success && resp.Term == args.Term { // it answers once the state is restored
+	if resp.Success && resp.Term == args.Term { // raft answers once the state is restored; see answerOutgrown
 		t.appended(id, args.Term, args.LastLogIndex)
 	}
 	return nil

@@ -132,7 +132,7 @@ func (t *Transport) forward() {
 				t.incoming(request)
 			case *raft.InstallSnapshotRequest:
 				if t.outgrown(request) {
-					go answerOutgrown(rpc, request) // ends with the connection at the latest
+					go answerOutgrown(rpc) // ends with the connection at the latest
 					continue
 				}
 			}
@@ -148,11 +148,13 @@ func (t *Transport) forward() {
 }
 
 // answerOutgrown reads a snapshot of which nothing is news to its end, as raft does, for
-// the next request comes after it.
-func answerOutgrown(rpc raft.RPC, request *raft.InstallSnapshotRequest) {
+// the next request comes after it. It answers without a term, so that the leader's raft goes
+// on behind that snapshot, and its [TransportConfig.Appended] hears nothing: the newer
+// snapshot is on this node's disk, but its state may be in the making still.
+func answerOutgrown(rpc raft.RPC) {
 	_, err := io.Copy(io.Discard, rpc.Reader)
 	rpc.Respond(&raft.InstallSnapshotResponse{
-		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}, Term: request.Term, Success: err == nil,
+		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}, Success: err == nil,
 	}, err)
 }
 

@@ -60,6 +60,13 @@ func (j *joint) mend(request *raft.AppendEntriesRequest) {
 
 // outgrown tells whether the log, joined to a newer snapshot, does not hold what follows
 // the one that a leader sends: raft could not go on from there.
+//
+// The answer that follows may come while raft still restores the newer snapshot. What it
+// claims is true by then: that snapshot is synced, so all that the late one holds is kept, and
+// was committed before it was in a snapshot, so the leader counts no majority by it. What the
+// leader sends next waits behind the restore in raft's main loop, and a node whose restore
+// fails ends ([meter.Restore]). That the state holds it is not claimed: a revocation waits
+// for an answer of raft's own, or for the end of this node's lease.
 func (j *joint) outgrown(request *raft.InstallSnapshotRequest) bool {
 	end := j.newest.Load()
 	first, err := j.logs.FirstIndex()

@@ -1,11 +1,16 @@
 package node
 
 import (
+	"errors"
+	"io"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/raft"
+
+	"jeton/fsm"
 )
 
 // entriesAt are entries first to last.
@@ -151,5 +156,16 @@ func TestALogThatEndsBeforeASnapshotIsDropped(t *testing.T) {
 				t.Errorf("the log ends at %d, want %d; %v", last, c.want, err)
 			}
 		})
+	}
+}
+
+// Raft goes on with the state of before after a restore that failed, while the joint takes
+// the snapshot for what the state holds.
+func TestANodeThatCannotRestoreASnapshotEnds(t *testing.T) {
+	var ended error
+	m := &meter{FSM: fsm.New(nil), now: time.Now, fatal: func(err error) { ended = err }}
+	err := m.Restore(io.NopCloser(strings.NewReader("no snapshot")))
+	if !errors.Is(err, fsm.ErrUnreadable) || !errors.Is(ended, fsm.ErrUnreadable) {
+		t.Errorf("raft sees %v, and the node ends with %v", err, ended)
 	}
 }

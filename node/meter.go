@@ -79,10 +79,13 @@ func (m *meter) applied() position {
 	return position{index: m.Applied()}
 }
 
-// Restore implements raft.FSM.
+// Restore implements raft.FSM. After a failure the process ends: the snapshot is the newest
+// on the disk, raft goes on with the state of before, and what joins the two would be wrong.
 func (m *meter) Restore(snapshot io.ReadCloser) error {
 	if err := m.FSM.Restore(snapshot); err != nil {
-		return fmt.Errorf("restore the state: %w", err)
+		err = fmt.Errorf("restore the state: %w", err)
+		m.fatal(err)
+		return err
 	}
 	if level := m.Level(); level > m.levels.highest {
 		m.beyond.Store(level)

@@ -278,7 +278,7 @@ func send[T any](t *simTransport, id raft.ServerID, address raft.ServerAddress, 
 			to.joint.mend(request)
 		case *raft.InstallSnapshotRequest:
 			if to.joint.outgrown(request) {
-				installed, _ := any(&raft.InstallSnapshotResponse{Term: request.Term, Success: true}).(*T)
+				installed, _ := any(&raft.InstallSnapshotResponse{Success: true}).(*T)
 				return *installed, nil
 			}
 		}

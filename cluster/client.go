@@ -254,7 +254,7 @@ func (c *Client) ask(ctx context.Context, address raft.ServerAddress, q *call) (
 	case <-ctx.Done():
 	}
 	if sent, open := p.abandon(q); open && sent {
-		return nil, fmt.Errorf("no answer yet, the outcome is unknown: %w", ctx.Err())
+		return nil, q.unanswered("no answer in time", ctx.Err())
 	} else if open {
 		return nil, fmt.Errorf("%w: %w", ErrNotSent, ctx.Err())
 	}

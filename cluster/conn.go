@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,14 @@ type call struct {
 	err          error
 	done         chan struct{} // room for one
 	then         func(Confirmation, error)
+}
+
+// unanswered is the error of a call that may have reached the peer.
+func (q *call) unanswered(why string, err error) error {
+	if slices.Contains([]kind{kindPropose, kindJoin, kindLeave, kindTransfer}, q.kind) { // else nothing is to change
+		why += ", the outcome is unknown"
+	}
+	return fmt.Errorf("%s: %w", why, err)
 }
 
 // finish ends the call. It is called once.
@@ -161,7 +170,7 @@ func (c *clientConn) readAnswer(in *frameReader) error {
 	}
 	err = c.accept(in, h, q)
 	if err != nil && q.err == nil {
-		q.err = c.unknown(err)
+		q.err = q.lost(err)
 	}
 	q.finish(q.err)
 	if err == nil && last {
@@ -284,18 +293,18 @@ func (c *clientConn) fail(err error) {
 		if q.at >= handed {
 			q.finish(fmt.Errorf("%w: %w", ErrNotSent, err))
 		} else {
-			q.finish(c.unknown(err))
+			q.finish(q.lost(err))
 		}
 	}
 }
 
-// unknown says that a request was on its way when the connection ended.
-func (c *clientConn) unknown(err error) error {
+// lost says that a request was on its way when the connection ended.
+func (q *call) lost(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
 		err = errors.New("the peer closed the connection")
 	}
 	if errors.Is(err, ErrNotProposed) { // our own Close
 		err = errors.New("closed")
 	}
-	return fmt.Errorf("connection lost, the outcome is unknown: %w", err)
+	return q.unanswered("connection lost", err)
 }

@@ -62,7 +62,7 @@ func (d *dialer) connect(ctx context.Context, address, protocol string, want raf
 	defer stop()
 	conn := tls.Client(raw, cfg)
 	if err = conn.HandshakeContext(ctx); err != nil {
-		return nil, fmt.Errorf("handshake: %w", err)
+		return nil, fmt.Errorf("handshake: %w", explainDialled(err))
 	}
 	if got := conn.ConnectionState().NegotiatedProtocol; got != protocol {
 		return nil, fmt.Errorf("handshake: the peer does not speak %s", protocol)
@@ -78,6 +78,17 @@ func (d *dialer) connect(ctx context.Context, address, protocol string, want raf
 		return nil, err //nolint:wrapcheck // open wraps it
 	}
 	return conn, nil
+}
+
+// explainDialled says what is most likely wrong where somebody answers who is no node.
+func explainDialled(err error) error {
+	const noProtocol = tls.AlertError(120) // RFC 7301, 3.2: the two share no protocol
+	remote := new(net.OpError)
+	unknown := errors.As(err, &remote) && remote.Err != nil && remote.Err.Error() == noProtocol.Error()
+	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain || unknown {
+		return fmt.Errorf("this is not the port between nodes (transport.port, as a rule 9300), but perhaps that for clients (http.port, as a rule 9200): %w", err)
+	}
+	return err
 }
 
 // errWrongServer is why raft does not talk to whom it finds at a member's address.

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/hashicorp/raft"
 )
@@ -12,23 +11,32 @@ var (
 	// had no effect and never will. After any other error of [Client.Propose],
 	// [Client.Join], [Client.Leave] and [Client.Transfer] the outcome is unknown: it may take effect
 	// later, also after the peer was lost.
-	ErrNotProposed = errors.New("certainly without effect")
+	ErrNotProposed = errors.New("without effect")
 
 	// ErrNotSent says that the request never left this node.
-	ErrNotSent = fmt.Errorf("not sent, %w", ErrNotProposed)
+	ErrNotSent error = &certainError{"nothing was sent", ErrNotProposed}
 
 	// ErrNotLeader says that the peer does not lead; see [NotLeaderError].
-	ErrNotLeader = fmt.Errorf("not the leader, %w", ErrNotProposed)
+	ErrNotLeader error = &certainError{"not the leader", ErrNotProposed}
 
 	// ErrOverloaded says that the peer has too much to do to look at the request.
-	ErrOverloaded = fmt.Errorf("overloaded, %w", ErrNotProposed)
+	ErrOverloaded error = &certainError{"overloaded, try again in a moment", ErrNotProposed}
 
 	// ErrRefused says that the peer understood the request and will not do it.
-	ErrRefused = fmt.Errorf("refused, %w", ErrNotProposed)
+	ErrRefused error = &certainError{"refused", ErrNotProposed}
 
 	// ErrClosed is returned for what is asked of a closed [Client] or stream layer.
-	ErrClosed = fmt.Errorf("closed, %w", ErrNotSent)
+	ErrClosed error = &certainError{"closed", ErrNotSent}
 )
+
+// certainError is a kind of [ErrNotProposed] that has a text of its own, for an operator.
+type certainError struct {
+	text string
+	is   error
+}
+
+func (e *certainError) Error() string { return e.text }
+func (e *certainError) Unwrap() error { return e.is }
 
 // NotLeaderError is [ErrNotLeader] with a hint where the leader may be found.
 type NotLeaderError struct {

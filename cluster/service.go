@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -308,7 +309,7 @@ func (s *Service) handshake(raw net.Conn) (*tls.Conn, string, error) {
 	}
 	conn := tls.Server(raw, s.tls)
 	if err := conn.HandshakeContext(s.ctx); err != nil {
-		return nil, "", fmt.Errorf("handshake: %w", err)
+		return nil, "", fmt.Errorf("handshake: %w", explainAccepted(err))
 	}
 	state := conn.ConnectionState()
 	if p := state.NegotiatedProtocol; p != protocolRaft && p != protocolRPC {
@@ -326,6 +327,15 @@ func (s *Service) handshake(raw net.Conn) (*tls.Conn, string, error) {
 		return nil, "", fmt.Errorf("handshake: %w", err)
 	}
 	return conn, name, nil
+}
+
+// explainAccepted says who it most likely is that speaks another protocol.
+func explainAccepted(err error) error {
+	_, plain := errors.AsType[tls.RecordHeaderError](err)
+	if plain || strings.Contains(err.Error(), "unsupported application protocols") { // the error has no type
+		return fmt.Errorf("perhaps a client that wants the other port (http.port, as a rule 9200; this is transport.port): %w", err)
+	}
+	return err
 }
 
 // logRefusal says why a stranger was sent away, without letting strangers fill the log.

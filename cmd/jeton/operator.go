@@ -140,7 +140,7 @@ Exit code 0: a leader is known; 2: none is, so nothing can be written or confirm
 				return err
 			}
 			if seen.Leader == "" {
-				fmt.Fprintf(cmd.ErrOrStderr(), "jeton: %v\n", errNobodyLeads)
+				fmt.Fprintf(cmd.ErrOrStderr(), "jeton: %v\n", seen.noLeader(""))
 				return &exitError{code: exitNoLeader}
 			}
 			return nil
@@ -187,8 +187,8 @@ func newRemovePeerCommand(environ []string) *cobra.Command {
 		Short: "Remove a member that is gone for good",
 		Long: strings.TrimSpace(`
 Asks the leader to remove a member, given by its ID, its name or its address as
-list-peers shows them; one that does not answer has no name. It asks before it
-acts, unless --yes is given.
+list-peers shows them; one that has not answered for long may have no name. It
+asks before it acts, unless --yes is given.
 
 A removed node takes no part any more; stop it if it still runs. To join again
 it must be emptied: stop it, delete its path.data and start it; it is then another
@@ -236,7 +236,7 @@ func confirmed(cmd *cobra.Command, yes bool, question string) error {
 		return nil
 	}
 	if !isTerminal(cmd.InOrStdin()) {
-		return usageErrorf("nobody is at a terminal to be asked: add --yes")
+		return &exitError{exitUsage, errors.New("nothing was changed: there is no terminal to answer the question at; add --yes"), true}
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "%s [y/N] ", question)
 	answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // its end is a no
@@ -257,7 +257,7 @@ func (c *peerClient) remove(ctx context.Context, clusterName, target string, out
 		return err
 	}
 	if seen.Leader == "" {
-		return noLeader("remove a member")
+		return seen.noLeader("remove a member")
 	}
 	fmt.Fprintf(out, "%s is a member of the cluster %q.\n%s", victim, clusterName, seen.consequences(victim))
 	if err := confirm("Remove " + victim.name() + "?"); err != nil {

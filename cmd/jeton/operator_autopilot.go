@@ -104,7 +104,7 @@ func (c *peerClient) autopilotState(ctx context.Context) (*autopilotState, error
 			return nil, err
 		}
 		if seen.Leader == "" {
-			return nil, errNobodyLeads
+			return nil, seen.noLeader("")
 		}
 		if leader, answers := seen.answers[seen.Leader]; answers && leader.Judged {
 			return judgementOf(leader), nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -23,10 +24,34 @@ const (
 	maxHints = 5
 )
 
-var errNobodyLeads = errors.New("no leader is known: most of the voters must run and reach each other")
+var errNobodyLeads = errors.New("no leader is known")
 
-func noLeader(act string) error {
-	return fmt.Errorf("no leader is known, and only a leader can %s: most of the voters must run and reach each other", act)
+// noLeader says that nobody leads, whom the act needs, and what to do.
+func (v *clusterView) noLeader(act string) error {
+	if act != "" {
+		act = ", and only a leader can " + act
+	}
+	voters, answering := v.voters("")
+	majority := voters/2 + 1
+	if answering >= majority {
+		return fmt.Errorf("%w%s, though %d of %s answer: an election may be under way, so try again in a moment; if it lasts, the nodes' logs say why",
+			errNobodyLeads, act, answering, plural(voters, "voter"))
+	}
+	return fmt.Errorf("%w%s: of %s, %d answer here, and %d must run and reach each other. Start the others with the data they had; "+
+		"if that is lost for good, docs/recovery.md is how to go on", errNobodyLeads, act, plural(voters, "voter"), answering, majority)
+}
+
+// voters counts the voters but for the one with that ID, and those of them that answer.
+func (v *clusterView) voters(without string) (all, answering int) {
+	for _, peer := range v.Peers {
+		if peer.Voter && peer.ID != without {
+			all++
+			if peer.Reachable {
+				answering++
+			}
+		}
+	}
+	return all, answering
 }
 
 // peerClient asks the nodes of a cluster as another node does.
@@ -59,7 +84,7 @@ func transferWith[A, ID ~string](ask func(context.Context, A, ID) (ID, error)) f
 
 // peerView is one node as list-peers shows it.
 type peerView struct {
-	Node      string `json:"node"`    // empty: it does not answer
+	Node      string `json:"node"`    // empty: it does not answer, and nobody who does has heard of it
 	ID        string `json:"id"`      //
 	Address   string `json:"address"` // of its transport port
 	State     string `json:"state"`   // leader, follower, candidate, "not a member"; empty: it does not answer
@@ -112,7 +137,7 @@ func (c *peerClient) look(ctx context.Context) (*clusterView, error) {
 		next = nil
 		for _, answer := range c.askAll(ctx, fresh) {
 			if answer.err != nil {
-				failures = append(failures, plainly(answer.err))
+				failures = append(failures, plainly(answer.address, answer.err))
 				continue
 			}
 			answers[string(answer.status.ServerID)] = answer.status
@@ -128,17 +153,23 @@ func (c *peerClient) look(ctx context.Context) (*clusterView, error) {
 }
 
 // plainly leaves out of an error what only matters to one who wanted to change
-// something: a connection that could not be opened says itself to whom.
-func plainly(err error) error {
+// something. A connection that could not be opened says itself to whom.
+func plainly(address string, err error) error {
 	if dial := new(net.OpError); errors.As(err, &dial) && dial.Op == "dial" {
 		return dial
+	}
+	var several interface{ Unwrap() []error }
+	if errors.As(err, &several) && errors.Is(err, cluster.ErrNotSent) {
+		causes := several.Unwrap()
+		return fmt.Errorf("%s: %w", address, causes[len(causes)-1])
 	}
 	return err
 }
 
 type peerAnswer struct {
-	status cluster.Status
-	err    error
+	address string
+	status  cluster.Status
+	err     error
 }
 
 func (c *peerClient) askAll(ctx context.Context, addresses []string) []peerAnswer {
@@ -147,6 +178,7 @@ func (c *peerClient) askAll(ctx context.Context, addresses []string) []peerAnswe
 	answers := make([]peerAnswer, len(addresses))
 	var asking sync.WaitGroup
 	for i, address := range addresses {
+		answers[i].address = address
 		asking.Go(func() { answers[i].status, answers[i].err = c.status(ctx, address) })
 	}
 	asking.Wait()
@@ -172,10 +204,11 @@ func viewOf(answers map[string]cluster.Status) *clusterView {
 	if leads(best) > 0 {
 		view.Leader = string(best.ServerID)
 	}
+	names := namesHeard(answers)
 	member := map[string]bool{}
 	for _, m := range best.Members {
 		member[string(m.ID)] = true
-		peer := peerView{ID: string(m.ID), Address: string(m.Address), Voter: m.Voter}
+		peer := peerView{Node: cmp.Or(m.Name, names[string(m.ID)]), ID: string(m.ID), Address: string(m.Address), Voter: m.Voter}
 		if status, ok := answers[peer.ID]; ok {
 			peer = peer.answered(status)
 		}
@@ -193,6 +226,17 @@ func viewOf(answers map[string]cluster.Status) *clusterView {
 		return cmp.Or(cmp.Compare(a.name(), b.name()), cmp.Compare(a.ID, b.ID))
 	})
 	return view
+}
+
+// namesHeard returns what those who answer call the members that they have heard of.
+func namesHeard(answers map[string]cluster.Status) map[string]string {
+	names := map[string]string{}
+	for _, id := range slices.Sorted(maps.Keys(answers)) {
+		for _, member := range answers[id].Members {
+			names[string(member.ID)] = cmp.Or(names[string(member.ID)], member.Name)
+		}
+	}
+	return names
 }
 
 func (p peerView) answered(status cluster.Status) peerView {
@@ -221,7 +265,7 @@ func (v *clusterView) find(target string) (peerView, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return peerView{}, fmt.Errorf("no member has the ID, the name or the address %q; the members, of which those that do not answer have no name:\n  %s",
+		return peerView{}, fmt.Errorf("no member has the ID, the name or the address %q; give the ID or the address of one of these:\n  %s",
 			target, strings.Join(known, "\n  "))
 	default:
 		return peerView{}, fmt.Errorf("%q means several members; give the ID of one:\n  %s\n  %s", target, found[0], found[1])
@@ -239,15 +283,7 @@ func (v *clusterView) leaderAddress() string {
 
 // consequences says what a removal means.
 func (v *clusterView) consequences(victim peerView) string {
-	voters, answering := 0, 0
-	for _, peer := range v.Peers {
-		if peer.Voter && peer.ID != victim.ID {
-			voters++
-			if peer.Reachable {
-				answering++
-			}
-		}
-	}
+	voters, answering := v.voters(victim.ID)
 	majority := voters/2 + 1
 	var b strings.Builder
 	b.WriteString("If it is removed, it takes no part any more: stop it if it still runs. To join again it must be\n" +
@@ -272,7 +308,7 @@ func throughLeader(address, act string, ask func(address string) error) (err err
 			return err
 		}
 		if hint.Leader == "" {
-			return fmt.Errorf("%w: %w", noLeader(act), cluster.ErrNotProposed)
+			return fmt.Errorf("%w any more, and only a leader can %s: try again in a moment", errNobodyLeads, act)
 		}
 		address = string(hint.Leader)
 	}
@@ -287,7 +323,7 @@ func (c *peerClient) leaveThrough(ctx context.Context, address, id string) error
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, cluster.ErrNotProposed) {
+	if errors.Is(err, cluster.ErrNotProposed) || errors.Is(err, errNobodyLeads) {
 		return fmt.Errorf("not removed: %w", err)
 	}
 	if c.gone(context.WithoutCancel(ctx), id) {

@@ -112,6 +112,12 @@ func TestListPeersWithoutLeader(t *testing.T) {
 	if err != nil || seen.Leader != "" || len(seen.Peers) != 2 {
 		t.Errorf("%+v, %v", seen, err)
 	}
+	checkProblem(t, seen.noLeader("hand over"), "no leader is known, and only a leader can hand over: of 2 voters, 1 answer here, and 2 must run and reach each other. "+
+		"Start the others with the data they had; if that is lost for good, docs/recovery.md is how to go on")
+	nodes.statuses["a:1"] = cluster.Status{ServerID: "1", Name: "a", TransportAddress: "a:1", State: "Candidate", Members: orphan.Members}
+	seen, err = nodes.client("b:1").look(t.Context())
+	must(t, err)
+	checkProblem(t, seen.noLeader(""), "no leader is known, though 2 of 2 voters answer: an election may be under way")
 	_, err = nodes.client("x:1", "y:1").look(t.Context())
 	checkProblem(t, err, "no node answers:\ndial x:1")
 
@@ -122,6 +128,30 @@ func TestListPeersWithoutLeader(t *testing.T) {
 	}
 	_, err = silent.look(t.Context())
 	checkProblem(t, err, "no node answers:\ndial tcp 127.0.0.1:9300: connection refused")
+	silent.status = func(context.Context, string) (cluster.Status, error) {
+		return cluster.Status{}, fmt.Errorf("status of x:1: dial x:1: %w: %w", cluster.ErrNotSent, errors.New("this is not the port between nodes"))
+	}
+	_, err = silent.look(t.Context())
+	checkProblem(t, err, "no node answers:\nx:1: this is not the port between nodes")
+}
+
+// A member that does not answer has the name by which another knows it.
+func TestNamesOfDeadMembers(t *testing.T) {
+	nodes := threeNodes()
+	b := nodes.statuses["b:1"]
+	b.Members = append(b.Members[:2:2], cluster.Member{ID: "3", Address: "c:1", Voter: true, Name: "c"})
+	nodes.statuses["b:1"] = b
+	seen, err := nodes.client("b:1").look(t.Context())
+	must(t, err)
+	dead := seen.Peers[len(seen.Peers)-1]
+	if want := (peerView{Node: "c", ID: "3", Address: "c:1", Voter: true}); dead != want {
+		t.Errorf("%+v", dead)
+	}
+	out, err := remove(t, nodes, "c", nil)
+	must(t, err)
+	if !strings.Contains(out, `c (ID 3, c:1, does not answer) is a member of the cluster "prod"`) || nodes.left[0] != "a:1 3" {
+		t.Errorf("%s%v", out, nodes.left)
+	}
 }
 
 func remove(t *testing.T, nodes *fakeNodes, target string, answer error) (string, error) {
@@ -171,10 +201,10 @@ func TestRemovePeerRefuses(t *testing.T) {
 		want         string
 		asked        int
 	}{
-		{"unknown", "z", nil, nil, `no member has the ID, the name or the address "z"`, 0},
+		{"unknown", "z", nil, nil, "no member has the ID, the name or the address \"z\"; give the ID or the address of one of these:\n  3 (c:1, does not answer)\n  a (ID 1", 0},
 		{"not a member", "d", nil, nil, "d answers, but is not a member", 0},
 		{"the person said no", "b", errors.New("nothing was changed"), nil, "nothing was changed", 0},
-		{"the last voter", "b", nil, fmt.Errorf("%w: no voter would be left", cluster.ErrRefused), "not removed: refused, certainly without effect: no voter would be left", 1},
+		{"the last voter", "b", nil, fmt.Errorf("%w: no voter would be left", cluster.ErrRefused), "not removed: refused: no voter would be left", 1},
 		{"the leader was just lost", "b", nil, notLeader, "no leader is known", 1},
 		{"hints in a circle", "b", nil, &cluster.NotLeaderError{Leader: "a:1"}, "not removed: not the leader", maxHints},
 		{"the answer was lost", "b", nil, errors.New("connection reset"), "whether it was removed is not known", 1},

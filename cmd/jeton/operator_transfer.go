@@ -66,7 +66,7 @@ func (c *peerClient) handOver(ctx context.Context, target string, out io.Writer)
 	}
 	switch {
 	case seen.Leader == "":
-		return noLeader("hand over")
+		return seen.noLeader("hand over")
 	case successor.ID == seen.Leader:
 		fmt.Fprintf(out, "%s leads already.\n", successor.name())
 		return nil
@@ -94,7 +94,7 @@ func (c *peerClient) transferThrough(ctx context.Context, seen *clusterView, id 
 	if err == nil {
 		return leader, nil
 	}
-	if errors.Is(err, cluster.ErrNotProposed) {
+	if errors.Is(err, cluster.ErrNotProposed) || errors.Is(err, errNobodyLeads) {
 		return "", fmt.Errorf("not handed over: %w", err)
 	}
 	// The answer may have been lost with the leadership.

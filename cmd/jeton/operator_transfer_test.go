@@ -53,9 +53,9 @@ func TestTransferLeaderRefuses(t *testing.T) {
 			b.LeaderID = ""
 			f.statuses["b:1"] = b
 		}, "no leader is known, and only a leader can hand over", 0},
-		{"lost at that moment", "b", &cluster.NotLeaderError{}, nil, "not handed over: no leader is known", 1},
+		{"lost at that moment", "b", &cluster.NotLeaderError{}, nil, "not handed over: no leader is known any more", 1},
 		{"hints in a circle", "b", &cluster.NotLeaderError{Leader: "a:1"}, nil, "not handed over: not the leader", maxHints},
-		{"refused", "b", fmt.Errorf("%w: the leadership is being handed over already", cluster.ErrRefused), nil, "not handed over: refused, certainly without effect: the leadership", 1},
+		{"refused", "b", fmt.Errorf("%w: the leadership is being handed over already", cluster.ErrRefused), nil, "not handed over: refused: the leadership", 1},
 		{"no success", "b", errors.New("2 has not taken over"), nil, "whether it was handed over is not known; list-peers tells: 2 has", 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -23,6 +23,7 @@ const (
 type exitError struct {
 	code  int
 	cause error
+	whole bool // the cause says what to do: the way to help would add nothing
 }
 
 func (e *exitError) Error() string {
@@ -36,7 +37,7 @@ func (e *exitError) Unwrap() error { return e.cause }
 
 // usageErrorf says that the command line is wrong, not the world.
 func usageErrorf(format string, args ...any) error {
-	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+	return &exitError{code: exitUsage, cause: fmt.Errorf(format, args...)}
 }
 
 // run is the whole program but for the exit: it parses args, runs the command,
@@ -51,15 +52,15 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	if err == nil {
 		return exitOK
 	}
-	code := exitFailed
+	code, whole := exitFailed, false
 	if exit, ok := errors.AsType[*exitError](err); ok {
-		code = exit.code
+		code, whole = exit.code, exit.whole
 		if exit.cause == nil {
 			return code
 		}
 	}
 	fmt.Fprintf(stderr, "jeton: %v\n", err)
-	if code == exitUsage {
+	if code == exitUsage && !whole {
 		fmt.Fprintf(stderr, "Run '%s --help' for usage.\n", command.CommandPath())
 	}
 	return code
@@ -102,7 +103,7 @@ A cluster of your own, on machines a, b and c:
 
 		SuggestionsMinimumDistance: 2,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{code: exitUsage, cause: err} })
 	root.SetUsageTemplate(topicsByHelp(root.UsageTemplate()))
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.AddCommand(

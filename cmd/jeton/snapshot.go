@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -56,7 +56,8 @@ command began is in it. It is asked of the leader, or of the node that --node na
 
 FILE appears under its name when it is complete; its mode is 0600. What it holds
 and the SHA-256 of that are printed; the latter is the same for all nodes that
-have applied the same entries.
+have applied the same entries. If FILE is -, the snapshot goes to standard output, and
+what it holds is printed to standard error; only exit code 0 says that it is whole.
 
 --config is the configuration of any node on this machine: its transport certificate
 opens the port between the nodes, and its cluster key seals the file.
@@ -64,14 +65,16 @@ opens the port between the nodes, and its cluster key seals the file.
 Exit code 0: it is saved; 1: it is not, and nothing was left behind.`),
 		Example: strings.Trim(`
   jeton snapshot save backup-$(date +%F).jeton --config /etc/jeton/jeton.yml
-  jeton snapshot save b.jeton --config jeton.yml --node b --stale`, "\n"),
+  jeton snapshot save b.jeton --config jeton.yml --node b --stale
+  jeton snapshot save - --config jeton.yml | aws s3 cp - s3://bucket/b.jeton`, "\n"),
 		Args: oneFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := outputFormat(format); err != nil {
 				return err
 			}
-			if how.stale && how.node == "" {
-				return usageErrorf("--stale wants --node: whose state is to be taken as it is?")
+			how.stdout = cmd.OutOrStdout()
+			if err := how.check(args[0], cmd.Flags().Changed("node")); err != nil {
+				return err
 			}
 			ctx, _, release := interruptible(cmd.Context())
 			defer release()
@@ -83,15 +86,13 @@ Exit code 0: it is saved; 1: it is not, and nothing was left behind.`),
 			if how.key, err = loadKey(loaded.Token.KeyPath); err != nil {
 				return err
 			}
-			if cmd.Flags().Changed("node") {
-				if err := namesOne([]string{how.node}); err != nil {
-					return err
-				}
-			}
 			how.progress = newProgress(cmd.ErrOrStderr(), "saved")
 			found, err := how.save(ctx, client, args[0])
 			if err != nil {
 				return err
+			}
+			if args[0] == standardStream {
+				return found.print(cmd.ErrOrStderr(), format)
 			}
 			return found.print(cmd.OutOrStdout(), format)
 		},
@@ -114,7 +115,7 @@ func newSnapshotInspectCommand(environ []string) *cobra.Command {
 Reads a whole snapshot file, verifies it with the cluster key, and prints what it
 holds. The key is that of a node's configuration (--config), or in a file (--key).
 Without it the file is printed as it presents itself: whether somebody changed it
-cannot be told.
+cannot be told. If FILE is -, standard input is read.
 
 Exit code 0: the file is what was saved; 1: it is not, or cannot be read; 3: it is
 printed, but was not verified.`),
@@ -136,7 +137,7 @@ printed, but was not verified.`),
 					return err
 				}
 			}
-			found, err := inspect(args[0], key, newProgress(cmd.ErrOrStderr(), "read"))
+			found, err := inspect(args[0], cmd.InOrStdin(), key, newProgress(cmd.ErrOrStderr(), "read"))
 			if err != nil {
 				return err
 			}
@@ -177,7 +178,7 @@ func loadKey(path string) (backup.Key, error) {
 	}
 	secret, err := certs.LoadClusterKey(path)
 	if err != nil {
-		return backup.Key{}, fmt.Errorf("cluster key: %w", err)
+		return backup.Key{}, err
 	}
 	return backup.NewKey(secret)
 }
@@ -206,10 +207,11 @@ func (v *snapshotView) print(out io.Writer, format string) error {
 		{"File", fmt.Sprintf("%s (%s)", v.File, mebibytes(v.FileBytes))},
 		{"Verified", verified},
 		{"Cluster", fmt.Sprintf("%s (ID %s)", v.ClusterName, v.ClusterID)},
-		{"Time", v.Time.Format(time.RFC3339)},
+		{"Saved at", v.SavedAt.Format(time.RFC3339)},
+		{"Saved from", fmt.Sprintf("%s, jeton %s", v.NodeName, v.Version)},
+		{"Last write", v.LastWrite.Format(time.RFC3339)},
 		{"Index", strconv.FormatUint(v.Index, 10)},
 		{"Recovery epoch", strconv.FormatUint(v.Epoch, 10)},
-		{"Saved by", fmt.Sprintf("%s, jeton %s", v.NodeName, v.Version)},
 		{"Users", strconv.Itoa(v.Counts.Users)},
 		{"Roles", strconv.Itoa(v.Counts.Roles)},
 		{"Token pairs", strconv.Itoa(v.Counts.Pairs)},
@@ -231,13 +233,17 @@ func mebibytes(n int64) string {
 }
 
 // inspect reads a whole file.
-func inspect(path string, key backup.Key, progress *progress) (*snapshotView, error) {
-	file, size, err := openSnapshot(path)
+func inspect(path string, stdin io.Reader, key backup.Key, progress *progress) (*snapshotView, error) {
+	file, size, err := openSnapshot(path, stdin)
 	if err != nil {
 		return nil, err
 	}
+	path = streamName(path, "standard input")
 	defer func() { _ = file.Close() }() // it was only read
 	r, err := backup.Open(progress.reader(file, size), key)
+	if errors.Is(err, backup.ErrOtherKey) {
+		return nil, fmt.Errorf("%s: %w; to verify it, give the key of that cluster (--key)", path, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -246,7 +252,7 @@ func inspect(path string, key backup.Key, progress *progress) (*snapshotView, er
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	found := &snapshotView{File: path, Header: r.Header(), FileBytes: size, Verified: len(key.Secret) > 0}
+	found := &snapshotView{File: path, Header: r.Header(), FileBytes: progress.bytes, Verified: len(key.Secret) > 0}
 	found.content(r.Content())
 	return found, nil
 }
@@ -255,44 +261,50 @@ func (v *snapshotView) content(size uint64, digest [32]byte) {
 	v.StateBytes, v.Digest = size, hex.EncodeToString(digest[:])
 }
 
-func openSnapshot(path string) (*os.File, int64, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, 0, err //nolint:wrapcheck // names the file
-	}
-	info, err := file.Stat()
-	if err != nil {
-		return nil, 0, err //nolint:wrapcheck // names the file
-	}
-	return file, info.Size(), nil
-}
-
 // saving says what is to be saved.
 type saving struct {
 	node     string
 	stale    bool
 	force    bool
 	key      backup.Key
+	stdout   io.Writer // where a snapshot goes that is saved as -
 	progress *progress
+}
+
+// check refuses what no cluster can make right.
+func (s *saving) check(path string, nodeGiven bool) error {
+	switch {
+	case s.stale && !nodeGiven:
+		return usageErrorf("--stale wants --node: whose state is to be taken as it is?")
+	case path == standardStream && isTerminal(s.stdout):
+		return usageErrorf("a snapshot is not for a terminal: send standard output to a pipe, or name a file")
+	case nodeGiven:
+		return namesOne([]string{s.node})
+	}
+	return nil
 }
 
 // save saves a node's state to a file.
 func (s *saving) save(ctx context.Context, client *peerClient, path string) (*snapshotView, error) {
-	if _, err := os.Lstat(path); err == nil && !s.force {
-		return nil, fmt.Errorf("%s exists; add --force to replace it", path)
+	if err := s.mayAppear(path); err != nil {
+		return nil, err
 	}
 	address, err := client.source(ctx, s.node)
 	if err != nil {
 		return nil, err
 	}
-	file, err := createWhole(path)
+	file, err := s.create(path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.discard()
-	found := &snapshotView{File: path, Verified: true}
+	found := &snapshotView{File: streamName(path, "standard output"), Verified: true}
 	var w *backup.Writer
 	err = backup.Fetch(ctx, client.questions(address), s.stale, func(header backup.Header) (io.Writer, error) {
+		if header.KeyCheck != s.key.Check {
+			return nil, errors.New("the cluster has another cluster key than this machine's settings name (xpack.security.authc.token.key_path)")
+		}
+		header.SavedAt = time.Now().UTC().Truncate(time.Second)
 		found.Header = header
 		var err error
 		w, err = backup.NewWriter(file, s.key, header)
@@ -306,8 +318,12 @@ func (s *saving) save(ctx context.Context, client *peerClient, path string) (*sn
 		found.content(w.Content())
 		found.FileBytes, err = file.commit()
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+		return found, nil
+	case path == standardStream:
+		return nil, fmt.Errorf("what went to standard output is no whole snapshot, throw it away: %w", err)
+	default:
 		return nil, fmt.Errorf("%s was not saved, and nothing of it was left behind: %w", path, err)
 	}
-	return found, nil
 }

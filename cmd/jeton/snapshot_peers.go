@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"jeton/cluster"
@@ -52,16 +53,18 @@ func (c *peerClient) source(ctx context.Context, node string) (string, error) {
 	case err != nil:
 		return "", err
 	case node == "" && seen.leaderAddress() == "":
-		return "", errors.New("no leader is known: most of the voters must run and reach each other. What one node has can be saved with --node and --stale")
+		return "", fmt.Errorf("%w. What one node has can be saved with --node and --stale", seen.noLeader(""))
 	case node == "":
 		return seen.leaderAddress(), nil
 	}
+	known := make([]string, 0, len(seen.Peers))
 	for _, peer := range seen.Peers {
 		if peer.Reachable && (peer.Node == node || peer.ID == node) {
 			return peer.Address, nil
 		}
+		known = append(known, peer.String())
 	}
-	return "", fmt.Errorf("no node that answers has the name or the ID %q", node)
+	return "", fmt.Errorf("no node that answers has the name or the ID %q; there are:\n  %s", node, strings.Join(known, "\n  "))
 }
 
 // questions returns a way to put questions to one node.
@@ -81,7 +84,7 @@ func (c *peerClient) leaderStatus(ctx context.Context) (string, cluster.Status, 
 	}
 	address := seen.leaderAddress()
 	if address == "" {
-		return "", cluster.Status{}, noLeader("restore a snapshot")
+		return "", cluster.Status{}, seen.noLeader("restore a snapshot")
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookPatience)
 	defer cancel()

@@ -37,13 +37,13 @@ cluster knows to be invalidated or used; sessions that began later end all the
 same. It is refused if the cluster was restored or recovered since the snapshot was
 saved: then it does not know them.
 
-A snapshot of another cluster is refused, unless --from-cluster names its ID, as
-inspect prints it: to replace a cluster that was lost by a new one with the same
+A snapshot of another cluster is refused, unless --from-cluster gives its ID (not its
+name), as inspect prints it: to replace a cluster that was lost by a new one with the same
 cluster key. What became of its sessions after it was saved nobody knows: think
 twice before you add --keep-sessions.
 
 If the leader is lost meanwhile, it goes on with the next. To repeat the command is
-always safe.
+always safe. If FILE is -, standard input is read, and --yes is needed.
 
 Exit code 0: it is restored; 1: it is not, or that is not known.`),
 		Example: strings.Trim(`
@@ -62,14 +62,14 @@ Exit code 0: it is restored; 1: it is not, or that is not known.`),
 			if how.key, err = loadKey(loaded.Token.KeyPath); err != nil {
 				return err
 			}
-			how.errOut = cmd.ErrOrStderr()
+			how.stdin, how.errOut = cmd.InOrStdin(), cmd.ErrOrStderr()
 			how.confirm = func(question string) error { return confirmed(cmd, yes, question) }
 			return how.restore(ctx, client, args[0], cmd.OutOrStdout())
 		},
 	}
 	whom.addFlags(cmd)
 	cmd.Flags().BoolVar(&how.keepSessions, "keep-sessions", false, "let the sessions of the snapshot live on, as far as it is not known that they ended")
-	cmd.Flags().StringVar(&how.from, "from-cluster", "", "restore the snapshot of another cluster, the one with this `ID`")
+	cmd.Flags().StringVar(&how.from, "from-cluster", "", "restore the snapshot of another cluster, the one with this `ID` (not its name; inspect prints both)")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
 }
@@ -79,6 +79,7 @@ type restoring struct {
 	keepSessions bool
 	from         string
 	key          backup.Key
+	stdin        io.Reader
 	errOut       io.Writer
 	confirm      func(question string) error
 }
@@ -86,8 +87,11 @@ type restoring struct {
 // restore restores a file.
 func (r *restoring) restore(ctx context.Context, client *peerClient, path string, out io.Writer) error {
 	state, header, err := r.load(path)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	switch {
+	case errors.Is(err, backup.ErrOtherKey):
+		return fmt.Errorf("%w. Only a cluster with that key can restore it (docs/backup.md, \"A new cluster in place of a lost one\")", err)
+	case err != nil:
+		return err
 	}
 	leader, status, err := client.leaderStatus(ctx)
 	if err != nil {
@@ -114,14 +118,18 @@ func (r *restoring) restore(ctx context.Context, client *peerClient, path string
 }
 
 func (r *restoring) load(path string) (*fsm.FSM, backup.Header, error) {
-	file, size, err := openSnapshot(path)
+	file, size, err := openSnapshot(path, r.stdin)
 	if err != nil {
 		return nil, backup.Header{}, err
 	}
 	defer func() { _ = file.Close() }() // it was only read
 	progress := newProgress(r.errOut, "read")
 	defer progress.done()
-	return backup.Load(progress.reader(file, size), r.key)
+	state, header, err := backup.Load(progress.reader(file, size), r.key)
+	if err != nil {
+		return nil, header, fmt.Errorf("%s: %w", streamName(path, "standard input"), err)
+	}
+	return state, header, nil
 }
 
 // check says, before anything is brought, what would be refused in the end.
@@ -131,20 +139,20 @@ func (r *restoring) check(header backup.Header, leader cluster.Status) error {
 	case own == backup.ID{}:
 		return errors.New("the cluster is not initialized yet: wait until its nodes are ready")
 	case header.KeyCheck != backup.Fingerprint(leader.KeyCheck):
-		return errors.New("the cluster has another cluster key than this machine's settings name")
+		return errors.New("the cluster has another cluster key than this machine's settings name (xpack.security.authc.token.key_path)")
 	case r.from == "" && header.ClusterID != own:
 		return fmt.Errorf("the snapshot is of another cluster: %q, ID %s; this one is %q, ID %s. If it is to be restored here all the same, add --from-cluster %s",
 			header.ClusterName, header.ClusterID, leader.ClusterName, own, header.ClusterID)
 	case r.from != "" && r.from != header.ClusterID.String():
-		return fmt.Errorf("--from-cluster %s: the snapshot is of the cluster with the ID %s", r.from, header.ClusterID)
+		return fmt.Errorf("--from-cluster %s: the snapshot is of the cluster with the ID %s (named %q); it is the ID that this flag wants", r.from, header.ClusterID, header.ClusterName)
 	}
 	return nil
 }
 
 // explain says what will happen.
 func (r *restoring) explain(out io.Writer, header backup.Header, leader cluster.Status) {
-	fmt.Fprintf(out, "The snapshot is of the cluster %q (ID %s) at %s, index %d, recovery epoch %d.\n",
-		header.ClusterName, header.ClusterID, header.Time.Format(time.RFC3339), header.Index, header.Epoch)
+	fmt.Fprintf(out, "The snapshot is of the cluster %q (ID %s), saved at %s; its last write is of %s, index %d, recovery epoch %d.\n",
+		header.ClusterName, header.ClusterID, header.SavedAt.Format(time.RFC3339), header.LastWrite.Format(time.RFC3339), header.Index, header.Epoch)
 	fmt.Fprintf(out, "Its %s and %s take the place of all that the cluster %q has; passwords are those of then, that of elastic too.\n",
 		plural(header.Counts.Users, "user"), plural(header.Counts.Roles, "role"), leader.ClusterName)
 	switch {

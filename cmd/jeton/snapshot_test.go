@@ -132,7 +132,7 @@ func TestSnapshotIsSavedInspectedAndRestored(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "b.jeton")
 	saved, err := c.save(path, saving{})
 	must(t, err)
-	seen, err := inspect(path, c.key, newProgress(io.Discard, ""))
+	seen, err := inspect(path, nil, c.key, newProgress(io.Discard, ""))
 	must(t, err)
 	if *saved != *seen || seen.Counts.Pairs != 200 || !seen.Verified || c.asked[0] != "a:1" {
 		t.Errorf("saved %+v, inspected %+v, asked %s", saved, seen, c.asked[0])
@@ -183,7 +183,7 @@ func TestSnapshotSaveLeavesNothingBehind(t *testing.T) {
 	}{
 		"it exists":           {saving{}, func() {}, "exists; add --force"},
 		"nobody leads":        {saving{force: true}, func() { c.silent = true }, "no leader is known"},
-		"no such node":        {saving{force: true, node: "z"}, func() {}, `no node that answers has the name or the ID "z"`},
+		"no such node":        {saving{force: true, node: "z"}, func() {}, "no node that answers has the name or the ID \"z\"; there are:\n  a (ID 1, a:1, leader)\n  b (ID 2, b:1, follower)"},
 		"the node is lost":    {saving{force: true}, func() { c.failAt = 3 }, "nothing of it was left behind: ask for a snapshot: connection lost"},
 		"it never answers":    {saving{force: true}, func() { c.failAt = 1 }, "connection lost"},
 		"another cluster key": {saving{force: true}, func() { c.key.Check[0]++ }, "another cluster key"},
@@ -214,11 +214,65 @@ func TestSnapshotSaveLeavesNothingBehind(t *testing.T) {
 			t.Errorf("--node %s asked %s", node, c.asked[0])
 		}
 	}
-	if _, err := inspect(path, c.key, newProgress(io.Discard, "")); err != nil {
+	if _, err := inspect(path, nil, c.key, newProgress(io.Discard, "")); err != nil {
 		t.Error(err)
 	}
-	_, err := c.save(filepath.Join(t.TempDir(), "no", "such", "folder"), saving{})
-	checkProblem(t, err, "no such file or directory")
+}
+
+// TestSnapshotSaveRefusesWhereNoFileCanBe before it asks anybody.
+func TestSnapshotSaveRefusesWhereNoFileCanBe(t *testing.T) {
+	t.Parallel()
+	c := newOneState(t, 1)
+	c.silent = true
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+	for path, want := range map[string]string{
+		dir:                              "is a folder: name a file in it, such as " + filepath.Join(dir, "backup.jeton"),
+		filepath.Join(dir, "no", "x"):    "there is no folder " + filepath.Join(dir, "no") + " for x: make it first (mkdir -p ",
+		filepath.Join(dir, "file", "x"):  "is no folder",
+		filepath.Join("/proc", "x"):      "cannot be written by this user",
+		filepath.Join(dir, "x"):          "no leader is known",
+		filepath.Join(dir, "no") + "/":   "there is no folder",
+		filepath.Join(dir, "file") + "/": "is no folder",
+	} {
+		if path == "/proc/x" && os.Geteuid() == 0 {
+			continue // who is root may write anywhere, for all that the permissions say
+		}
+		_, err := c.save(path, saving{force: true})
+		checkProblem(t, err, want)
+	}
+	_, err := c.save(filepath.Join(dir, "file"), saving{})
+	checkProblem(t, err, "exists; add --force")
+	checkFolder(t, dir, "file")
+}
+
+// TestSnapshotByStandardOutput is the file that would have been saved, and is read from
+// standard input again.
+func TestSnapshotByStandardOutput(t *testing.T) {
+	t.Parallel()
+	c := newOneState(t, 1)
+	var stream bytes.Buffer
+	saved, err := c.save(standardStream, saving{stdout: &stream})
+	must(t, err)
+	if saved.File != "standard output" || saved.FileBytes != int64(stream.Len()) {
+		t.Errorf("%+v of %d bytes", saved, stream.Len())
+	}
+	seen, err := inspect(standardStream, bytes.NewReader(stream.Bytes()), c.key, newProgress(io.Discard, ""))
+	must(t, err)
+	saved.File = "standard input"
+	if *saved != *seen {
+		t.Errorf("saved %+v, inspected %+v", saved, seen)
+	}
+	_, err = c.restore(standardStream, restoring{stdin: bytes.NewReader(stream.Bytes())})
+	must(t, err)
+	_, err = c.restore(standardStream, restoring{stdin: bytes.NewReader(stream.Bytes()[:100])})
+	checkProblem(t, err, "standard input: the file is cut off")
+	c.parts, c.failAt = 0, 3
+	_, err = c.save(standardStream, saving{stdout: &stream})
+	checkProblem(t, err, "what went to standard output is no whole snapshot, throw it away")
+	if _, err := os.Lstat(standardStream); err == nil {
+		t.Error("there is a file of that name")
+	}
 }
 
 func checkFolder(t *testing.T, dir string, want ...string) {
@@ -300,6 +354,7 @@ func TestRestoreRefusesBeforeItAsks(t *testing.T) {
 		"no such file":                                          {path + "x", restoring{confirm: no}},
 		"add --from-cluster " + otherID:                         {foreign, restoring{confirm: no}},
 		"the snapshot is of the cluster with the ID " + otherID: {foreign, restoring{confirm: no, from: "01"}},
+		`(named "prod"); it is the ID that this flag wants`:     {foreign, restoring{confirm: no, from: "prod"}},
 		"nothing was changed":                                   {foreign, restoring{confirm: no, from: otherID}},
 	} {
 		_, err := c.restore(test.path, test.how)

@@ -200,7 +200,9 @@ func TestLoadRefuses(t *testing.T) {
 		"half a state":   {rewritten(header, content[:len(content)/2]), fsm.ErrUnreadable},
 		"cut off":        {file[:len(file)-1], ErrCutOff},
 		"tampered":       {append(bytes.Clone(file), 1), ErrTampered},
-		"nothing":        {nil, ErrNoBackup},
+		"nothing":        {nil, ErrCutOff},
+		"its beginning":  {[]byte("jet"), ErrCutOff},
+		"a note":         {[]byte("jot"), ErrNoBackup},
 	} {
 		if _, _, err := Load(bytes.NewReader(c.file), key); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", what, err)

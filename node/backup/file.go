@@ -32,9 +32,9 @@ var (
 	// ErrNoBackup says that it never was a backup, or is one of a later release.
 	ErrNoBackup = errors.New("not a file of jeton snapshot, or made by a later release")
 	// ErrCutOff says that its end is missing.
-	ErrCutOff = errors.New("the file is cut off: its end is missing")
+	ErrCutOff = errors.New("the file is cut off: its end is missing. Copy it again, or take another backup")
 	// ErrTampered says that it is not what was written.
-	ErrTampered = errors.New("the file is damaged, or was tampered with")
+	ErrTampered = errors.New("the file is damaged, or was tampered with. Copy it again, or take another backup")
 	// ErrOtherKey says that it was made with another cluster key, so nothing can be said
 	// about it.
 	ErrOtherKey = errors.New("the file was made with another cluster key")

@@ -18,10 +18,11 @@ type Header struct {
 	KeyCheck    Fingerprint `json:"key_check"`
 	Epoch       uint64      `json:"recovery_epoch"`
 	Level       uint64      `json:"command_level"`
-	Index       uint64      `json:"index"` // of the newest entry that was applied
-	Time        time.Time   `json:"time"`  // of the state, which is the cluster's
-	NodeName    string      `json:"node_name"`
-	Version     string      `json:"version"` // of that node's jeton
+	Index       uint64      `json:"index"`      // of the newest entry that was applied
+	LastWrite   time.Time   `json:"last_write"` // the state's time, which is the cluster's
+	SavedAt     time.Time   `json:"saved_at"`   // by the clock of who saved it
+	NodeName    string      `json:"node_name"`  // whose state it is
+	Version     string      `json:"version"`    // of that node's jeton
 	Counts      Counts      `json:"counts"`
 }
 
@@ -67,7 +68,7 @@ func unhex(to, text []byte) error {
 // describe fills in what the state says of itself.
 func (h Header) describe(s fsm.Summary) Header {
 	h.ClusterID, h.KeyCheck, h.Epoch, h.Level = s.ClusterID, s.KeyCheck, s.Epoch, s.Level
-	h.Index, h.Time = s.Applied, time.UnixMilli(int64(s.Now)).UTC()
+	h.Index, h.LastWrite = s.Applied, time.UnixMilli(int64(s.Now)).UTC()
 	h.Counts = Counts{Users: s.Users, Roles: s.Roles, Pairs: s.Pairs, Identities: s.Identities, Operations: s.Operations}
 	return h
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Reader reads a file: what is read from it are the bytes of a snapshot, io.EOF coming
@@ -32,10 +33,14 @@ func Open(from io.Reader, key Key) (*Reader, error) {
 	}
 	r := &Reader{from: bufio.NewReaderSize(from, 16<<10), seal: seal, sums: sums{hash: sha256.New()}}
 	start := make([]byte, len(fileStart))
-	if err := r.fill(start); err != nil && !errors.Is(err, ErrCutOff) {
-		return nil, err
-	}
-	if string(start) != fileStart {
+	switch n, err := io.ReadFull(r.from, start); {
+	case errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("it is empty: %w", ErrCutOff)
+	case errors.Is(err, io.ErrUnexpectedEOF) && strings.HasPrefix(fileStart, string(start[:n])):
+		return nil, ErrCutOff
+	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, fmt.Errorf("read a snapshot file: %w", err)
+	case string(start) != fileStart:
 		return nil, ErrNoBackup
 	}
 	f, err := r.next()

@@ -30,7 +30,8 @@ func Load(from io.Reader, key Key) (*fsm.FSM, Header, error) {
 		}
 		return nil, Header{}, fmt.Errorf("read a snapshot file: %w", err)
 	}
-	if r.header != (Header{ClusterName: r.header.ClusterName, NodeName: r.header.NodeName, Version: r.header.Version}).describe(state.Summary()) {
+	said := Header{ClusterName: r.header.ClusterName, NodeName: r.header.NodeName, Version: r.header.Version, SavedAt: r.header.SavedAt}
+	if r.header != said.describe(state.Summary()) {
 		return nil, Header{}, ErrTampered
 	}
 	return state, r.header, nil

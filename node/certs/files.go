@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -17,11 +18,17 @@ const (
 	maxFileBytes = 1 << 20 // a bundle of a few hundred certificates; refuses a device or a log given by mistake
 )
 
-// ReadPrivate reads a file that holds a secret. It refuses one that others could
-// read or change: more than 0600, or more than 0640 if root owns it and this
+// ReadPrivate reads a file that holds a private key in PEM. It refuses one that others
+// could read or change: more than 0600, or more than 0640 if root owns it and this
 // process is not root (a group may be needed then; PostgreSQL has the same rule,
 // and secrets mounted by Kubernetes satisfy it).
 func ReadPrivate(path string) ([]byte, error) {
+	return readSecret(path, "private key", func(content []byte) bool { return bytes.Contains(content, []byte("PRIVATE KEY-----")) })
+}
+
+// readSecret reads a secret. Nobody is told to change the permissions of a file that
+// holds none: it was named by mistake, and others may need it as it is.
+func readSecret(path, what string, holdsOne func(content []byte) bool) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // a *PathError already says what was attempted
@@ -31,13 +38,25 @@ func ReadPrivate(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // a *PathError already says what was attempted
 	}
+	if info.IsDir() {
+		return nil, fmt.Errorf("%s is a folder, not the file of a %s", path, what)
+	}
+	content, err := readLimited(file, path)
+	if err != nil {
+		return nil, err
+	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	rootsOwn := ok && stat.Uid == 0
-	if allowed := allowedMode(rootsOwn, os.Geteuid() == 0); info.Mode().Perm()&^allowed != 0 {
-		return nil, fmt.Errorf("%s: others may read or change this secret (mode %04o); run: chmod %o %s",
-			path, info.Mode().Perm(), allowed, path)
+	allowed := allowedMode(rootsOwn, os.Geteuid() == 0)
+	switch {
+	case info.Mode().Perm()&^allowed == 0:
+		return content, nil
+	case !holdsOne(content):
+		return nil, fmt.Errorf("%s holds no %s", path, what)
+	default:
+		return nil, fmt.Errorf("%s: others may read or change this %s (mode %04o); run: chmod %o %s",
+			path, what, info.Mode().Perm(), allowed, path)
 	}
-	return readLimited(file, path)
 }
 
 // allowedMode is the most that a secret's permissions may be.

@@ -151,17 +151,26 @@ func CreateClusterKey(path string) error {
 	return writeFile(path, []byte(hex.EncodeToString(key)+"\n"), false)
 }
 
-// LoadClusterKey reads the cluster key. The file must be private, see
-// [ReadPrivate]. No error tells anything of its content.
+// LoadClusterKey reads the cluster key. The file must be as private as that of a private
+// key, see [ReadPrivate]. No error tells anything of its content.
 func LoadClusterKey(path string) ([]byte, error) {
-	content, err := ReadPrivate(path)
+	content, err := readSecret(path, "cluster key", func(content []byte) bool { return decodeClusterKey(content) != nil })
 	if err != nil {
 		return nil, fmt.Errorf("read the cluster key: %w", err)
 	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(content)))
-	if err != nil || len(key) != clusterKeyBytes {
+	key := decodeClusterKey(content)
+	if key == nil {
 		return nil, fmt.Errorf("read the cluster key: %s does not hold %d bytes in hexadecimal; "+
 			"copy the file that `jeton certs` made for this cluster", path, clusterKeyBytes)
 	}
 	return key, nil
+}
+
+// decodeClusterKey returns nil if that is no cluster key.
+func decodeClusterKey(content []byte) []byte {
+	key, err := hex.DecodeString(strings.TrimSpace(string(content)))
+	if err != nil || len(key) != clusterKeyBytes {
+		return nil
+	}
+	return key
 }

@@ -169,6 +169,7 @@ func TestClusterKey(t *testing.T) {
 		"too long":                                  {good + "00", 0o600, "32 bytes in hexadecimal"},
 		"not hexadecimal":                           {"zz" + good[2:], 0o600, "32 bytes in hexadecimal"},
 		"empty":                                     {"", 0o600, "32 bytes in hexadecimal"},
+		"another file, readable by all":             {"root:x:0:0:root:/root:/bin/sh\n", 0o644, "cluster.key holds no cluster key"},
 		"huge":                                      {strings.Repeat("0", 1<<20+1), 0o600, "larger than"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -182,6 +183,8 @@ func TestClusterKey(t *testing.T) {
 				t.Errorf("key of %d bytes, error %v", len(key), err)
 			case test.problem != "" && (err == nil || !strings.Contains(err.Error(), test.problem)):
 				t.Errorf("error %v, want one with %q", err, test.problem)
+			case err != nil && strings.Contains(err.Error(), "chmod") && test.content[:2] != "00":
+				t.Errorf("the permissions of a file that is no key are to be changed: %v", err)
 			case err != nil && strings.Contains(err.Error(), "0a0b0c"):
 				t.Errorf("the error tells the key: %v", err)
 			}

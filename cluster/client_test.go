@@ -26,20 +26,24 @@ func TestEveryRequestReachesTheHandlerAndItsAnswerComesBack(t *testing.T) {
 	}
 	var joined cluster.JoinRequest
 	var left raft.ServerID
-	client, address := pair(t, &fakeHandler{
+	handler := &fakeHandler{
 		join:  func(_ context.Context, r cluster.JoinRequest) error { joined = r; return nil },
 		leave: func(_ context.Context, id raft.ServerID) error { left = id; return nil },
 		transfer: func(_ context.Context, id raft.ServerID) (raft.ServerID, error) {
 			return id + " leads", nil
 		},
 		status: func(context.Context) (cluster.Status, error) { return status, nil },
-	})
+	}
+	client, address := pair(t, handler)
 	ctx := t.Context()
 
 	commands := [][]byte{[]byte("a"), {}, bytes.Repeat([]byte("c"), 20<<10)}
 	outcomes, err := client.Propose(ctx, address, commands)
 	if diff := cmp.Diff(commands, outcomes); err != nil || diff != "" {
 		t.Errorf("propose: %v %.200s", err, diff)
+	}
+	if peer := handler.peer.Load(); *peer != "two" {
+		t.Errorf("the commands are said to come from %s", *peer)
 	}
 	confirmation, err := client.Confirm(ctx, address)
 	if diff := cmp.Diff((&fakeHandler{}).Confirm(), confirmation); err != nil || diff != "" {

@@ -18,10 +18,11 @@ import (
 // unknown outcome is sent along and must hold no secret.
 type Handler interface {
 	// Propose appends commands to the log, if this node leads, and returns one
-	// outcome for each. Commands and outcomes are opaque to this package. The
-	// context ends with the caller's patience, with its connection or with the
-	// Service, whose Close waits for this to return. The handler may keep the commands.
-	Propose(ctx context.Context, commands [][]byte) (outcomes [][]byte, err error)
+	// outcome for each. Commands and outcomes are opaque to this package. Peer is the
+	// node name in the sender's certificate. The context ends with the caller's
+	// patience, with its connection or with the Service, whose Close waits for this to
+	// return. The handler may keep the commands.
+	Propose(ctx context.Context, peer string, commands [][]byte) (outcomes [][]byte, err error)
 
 	// Confirm says what this node knows of terms and leadership now. It is called
 	// on the goroutine that reads the connection, so it must not block, nor wait

@@ -119,11 +119,13 @@ type fakeHandler struct {
 	leave   func(ctx context.Context, id raft.ServerID) error
 	status  func(ctx context.Context) (cluster.Status, error)
 
+	peer     atomic.Pointer[string] // who proposed last
 	exchange func(ctx context.Context, question []byte) ([]byte, error)
 	transfer func(ctx context.Context, id raft.ServerID) (raft.ServerID, error)
 }
 
-func (h *fakeHandler) Propose(ctx context.Context, commands [][]byte) ([][]byte, error) {
+func (h *fakeHandler) Propose(ctx context.Context, peer string, commands [][]byte) ([][]byte, error) {
+	h.peer.Store(&peer)
 	if h.propose == nil {
 		return commands, nil // an echo
 	}

@@ -178,7 +178,7 @@ func (c *rpcConn) handle(ctx context.Context, k kind, body []byte) ([]byte, erro
 	handler := c.service.cfg.Handler
 	switch k {
 	case kindPropose:
-		return propose(ctx, handler, body)
+		return propose(ctx, handler, c.peer, body)
 	case kindJoin:
 		var request JoinRequest
 		if err := decodeSmall(body, &request); err != nil {
@@ -219,12 +219,12 @@ func transfer(ctx context.Context, handler Handler, body []byte) ([]byte, error)
 	return encodeSmall(leadership{ID: leader})
 }
 
-func propose(ctx context.Context, handler Handler, body []byte) ([]byte, error) {
+func propose(ctx context.Context, handler Handler, peer string, body []byte) ([]byte, error) {
 	commands, err := decodeList(body)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	outcomes, err := handler.Propose(ctx, commands)
+	outcomes, err := handler.Propose(ctx, peer, commands)
 	if err != nil {
 		return nil, err
 	}

@@ -178,6 +178,11 @@ func NewService(cfg ServiceConfig) (*Service, error) {
 // requests of clients alone.
 func (s *Service) StreamLayer() raft.StreamLayer { return s.stream }
 
+// NameOf returns the node name in the certificate of who answered as that member, at the
+// address where raft last dialled it; empty if it did not yet. A leader has dialled
+// everybody who has its log.
+func (s *Service) NameOf(id raft.ServerID) string { return s.stream.nameOf(id) }
+
 // Serve accepts connections until Close is called, and then returns nil.
 func (s *Service) Serve() error {
 	s.mu.Lock()

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"sync"
 	"time"
@@ -22,6 +23,7 @@ type streamLayer struct {
 
 	mu    sync.Mutex
 	conns map[*streamConn]struct{}
+	names map[raft.ServerID]string // of members, by their certificates
 }
 
 var _ raft.StreamLayer = (*streamLayer)(nil)
@@ -50,6 +52,7 @@ func newStreamLayer(ctx context.Context, d *dialer, address string, ended func()
 		ctx:      ctx,
 		cancel:   cancel,
 		conns:    make(map[*streamConn]struct{}),
+		names:    make(map[raft.ServerID]string),
 	}
 }
 
@@ -79,11 +82,30 @@ func (l *streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (n
 	if err != nil {
 		return nil, err
 	}
+	l.meet(id, conn)
 	tracked := l.track(conn)
 	if tracked == nil {
 		return nil, ErrClosed
 	}
 	return tracked, nil
+}
+
+// meet notes the node name of a member, by its certificate. Who else shows that name at
+// another address is not meant: a member is dialled where the configuration says.
+func (l *streamLayer) meet(id raft.ServerID, conn *tls.Conn) {
+	state := conn.ConnectionState()
+	if name, err := checkPeer(&state, l.dialer.clusterName); err == nil { // it was checked in the handshake
+		l.mu.Lock()
+		l.names[id] = name
+		l.mu.Unlock()
+	}
+}
+
+// nameOf returns the node name of a member, empty if it was not dialled yet.
+func (l *streamLayer) nameOf(id raft.ServerID) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.names[id]
 }
 
 // serve hands a connection to raft and waits until raft has closed it.

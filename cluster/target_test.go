@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -56,6 +57,9 @@ func TestRaftSpeaksOnlyToTheMemberItMeans(t *testing.T) {
 	}
 	if len(received) != 1 {
 		t.Errorf("%d requests arrived, want 1", len(received))
+	}
+	if names := []string{one.NameOf("two, emptied"), one.NameOf("two"), one.NameOf("three")}; !slices.Equal(names, []string{"two", "", ""}) {
+		t.Errorf("those who were met are named %q", names)
 	}
 	close(stop)
 	<-stopped

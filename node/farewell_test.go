@@ -25,7 +25,7 @@ func (p slowLink) Propose(ctx context.Context, address raft.ServerAddress, comma
 			sp := p.peers.(simPeers)
 			to, err := sp.from.member.sim.net.listener(address)
 			if err == nil {
-				_, _ = peerHandler{to.node}.Propose(late, commands)
+				_, _ = peerHandler{to.node}.Propose(late, sp.from.member.name, commands)
 			}
 		}()
 		<-ctx.Done()

@@ -18,7 +18,7 @@ type peerHandler struct{ n *Node }
 
 // Propose appends the commands of a peer. Each is decoded first: a newer or
 // broken peer must not put an entry on the log that stops the cluster.
-func (h peerHandler) Propose(ctx context.Context, commands [][]byte) ([][]byte, error) {
+func (h peerHandler) Propose(ctx context.Context, peer string, commands [][]byte) ([][]byte, error) {
 	r := h.n.replica
 	if !r.leads() {
 		return nil, h.notLeader()
@@ -30,8 +30,8 @@ func (h peerHandler) Propose(ctx context.Context, commands [][]byte) ([][]byte, 
 		if err != nil {
 			return nil, fmt.Errorf("%w: this node cannot read the command: %w", cluster.ErrRefused, err)
 		}
-		if lease, ok := c.(fsm.Lease); ok && !r.coverage.keepsUp(raft.ServerID(lease.Holder), r.raft.CurrentTerm()) {
-			return nil, fmt.Errorf("%w: %s is behind and gets no lease", cluster.ErrRefused, lease.Holder)
+		if err := h.mayForward(peer, c); err != nil {
+			return nil, err
 		}
 		revokes = revokes && c.Kind().Revokes()
 		if restore, ok := c.(fsm.Restore); ok {
@@ -54,6 +54,26 @@ func (h peerHandler) Propose(ctx context.Context, commands [][]byte) ([][]byte, 
 		h.tell(restores, outcomes)
 	}
 	return outcomes, err
+}
+
+// mayForward refuses what only one node may ask for. A lease is its holder's own: one in
+// another's name could take the place of one that is relied on, and the next leader would
+// not wait for its end. The level is raised by who leads, once it has asked everybody.
+func (h peerHandler) mayForward(peer string, c fsm.Command) error {
+	r := h.n.replica
+	switch c := c.(type) {
+	case fsm.Lease:
+		holder := raft.ServerID(c.Holder)
+		if r.nameOf(holder) != peer {
+			return fmt.Errorf("%w: %s asks for the lease of %s", cluster.ErrRefused, peer, holder)
+		}
+		if !r.coverage.keepsUp(holder, r.raft.CurrentTerm()) {
+			return fmt.Errorf("%w: %s is behind and gets no lease", cluster.ErrRefused, holder)
+		}
+	case fsm.RaiseLevel:
+		return fmt.Errorf("%w: the leader alone raises the command-set level", cluster.ErrRefused)
+	}
+	return nil
 }
 
 // tell logs what became of restores: nothing changes more at once.

@@ -284,3 +284,34 @@ func TestAPauseInALookAtTheClocksDoesNotPutTheTimeAhead(t *testing.T) {
 		}
 	})
 }
+
+// What only one node may ask for is not taken from another: a lease in another's name took
+// the place of that node's own, and a new leader did not wait for its end.
+func TestAPeerSpeaksForNobodyElse(t *testing.T) {
+	simulate(t, simOptions{seed: simSeed(t, 9), variant: variant{lease: simLease}}, func(t *testing.T, s *sim) {
+		s.startAll()
+		leader, follower, other := s.leader(), s.followers()[0], s.followers()[1]
+		for _, c := range []struct {
+			name    string
+			command fsm.Command
+			want    error
+		}{
+			{"its own lease", fsm.Lease{Holder: string(follower.id), Boot: 9, Number: 1, Span: 1}, nil},
+			{"another's lease", fsm.Lease{Holder: string(other.id), Boot: 9, Number: 1, Span: 1}, cluster.ErrRefused},
+			{"the leader's lease", fsm.Lease{Holder: string(leader.id), Boot: 9, Number: 1, Span: 1}, cluster.ErrRefused},
+			{"a stranger's lease", fsm.Lease{Holder: "x", Boot: 9, Number: 1, Span: 1}, cluster.ErrRefused},
+			{"a level", fsm.RaiseLevel{Level: 2}, cluster.ErrRefused},
+		} {
+			command := fsm.AppendCommand(nil, c.command)
+			fsm.OperationID{byte(len(c.name))}.Name(command)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if _, err := (simPeers{follower.running()}).Propose(ctx, leader.address, [][]byte{command}); !errors.Is(err, c.want) {
+				t.Errorf("%s: %v, want %v", c.name, err, c.want)
+			}
+			cancel()
+		}
+		if level := leader.running().node.replica.state.Level(); level != 1 {
+			t.Errorf("the level is %d", level)
+		}
+	})
+}

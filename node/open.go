@@ -42,6 +42,7 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 		return errors.Join(fmt.Errorf("start the service for peers: %w", err), listener.Close())
 	}
 	n.service = service
+	r.nameOf = service.NameOf
 	n.onClose("service for peers", func() error {
 		err := service.Close()
 		n.serving.Wait() // here, where the last of the listeners is closed

@@ -52,6 +52,7 @@ type replica struct {
 	// learnCommit is cluster.Transport's; nil: raft hears of commits by itself.
 	learnCommit func(leader raft.ServerID, address raft.ServerAddress, term, index, entryTerm uint64)
 	addresses   *addressBook
+	nameOf      func(raft.ServerID) string // of a member, by its certificate; empty if it is not known
 	clock       *clusterClock
 	coverage    *coverage
 	refusals    *refusals

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -274,6 +275,7 @@ func (p *incarnation) open() error {
 	r := newReplica(m.id, n.addresses, n.log, n.fail)
 	r.clock = newClusterClock(m.wallTime, m.bootTime, r.clock.logged)
 	r.peers = simPeers{p}
+	r.nameOf = func(id raft.ServerID) string { return strings.TrimPrefix(string(id), "id-") }
 	n.replica = r
 	disk := mount{m.disk, p}
 	stable, err := cluster.NewVoteStore(disk)

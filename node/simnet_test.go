@@ -185,7 +185,7 @@ func (p simPeers) Propose(ctx context.Context, address raft.ServerAddress, comma
 			patience, cancel = context.WithDeadline(patience, deadline)
 			defer cancel()
 		}
-		return peerHandler{to.node}.Propose(patience, commands) //nolint:contextcheck // another process has its own
+		return peerHandler{to.node}.Propose(patience, p.from.member.name, commands) //nolint:contextcheck // another process has its own
 	})
 }
 

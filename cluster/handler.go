@@ -83,8 +83,9 @@ type Member struct {
 	Address raft.ServerAddress `json:"address"`
 	Voter   bool               `json:"voter"`
 
+	Name string `json:"name,omitempty"` // empty: who says so has never heard it
+
 	// What follows is the leader's judgement; see [Status.Judged].
-	Name        string    `json:"name,omitempty"`    // empty: it has not answered this leader yet
 	Healthy     bool      `json:"healthy,omitempty"` // in contact and caught up
 	Dead        bool      `json:"dead,omitempty"`    // silent for so long that it may be removed
 	StableSince time.Time `json:"stable_since,omitzero"`

@@ -88,7 +88,6 @@ type contact struct {
 	// silence is how long the member has not answered, as looks count it: while this
 	// process was stopped, or the machines of all were, nobody was silent.
 	silence time.Duration
-	name    string
 	stats   autopilot.ServerStats // of its newest answer
 	level   uint64                // of the command set, which it understands
 	healthy bool                  // at the last look
@@ -120,7 +119,7 @@ func (p *pilot) NotifyState(state *autopilot.State) {
 		if seen.since.IsZero() || seen.healthy != server.Health.Healthy {
 			seen.healthy, seen.since = server.Health.Healthy, now
 		}
-		server.Health.StableSince, server.Server.Name = seen.since, seen.name
+		server.Health.StableSince, server.Server.Name = seen.since, p.n.names.of(id)
 	}
 	p.n.health.Store(state)
 }
@@ -134,7 +133,7 @@ func (p *pilot) KnownServers() map[raft.ServerID]*autopilot.Server {
 	for _, server := range p.n.replica.servers() {
 		seen := p.contactLocked(server.ID)
 		s := &autopilot.Server{
-			ID: server.ID, Name: seen.name, Address: server.Address, NodeStatus: autopilot.NodeAlive, IsLeader: server.ID == p.n.replica.id,
+			ID: server.ID, Name: p.n.names.of(server.ID), Address: server.Address, NodeStatus: autopilot.NodeAlive, IsLeader: server.ID == p.n.replica.id,
 		}
 		if server.Suffrage == raft.Voter {
 			s.NodeType = autopilot.NodeVoter // those count for the minimum quorum
@@ -191,7 +190,7 @@ func (p *pilot) FetchServerStats(ctx context.Context, servers map[raft.ServerID]
 }
 
 func (c *contact) answered(status cluster.Status) {
-	c.silence, c.name, c.level = 0, status.Name, status.Level
+	c.silence, c.level = 0, status.Level
 	c.stats = autopilot.ServerStats{
 		LastContact: time.Duration(status.LastContact) * time.Millisecond, LastTerm: status.LastTerm, LastIndex: status.LastIndex,
 	}
@@ -293,7 +292,7 @@ func (n *Node) judge(status *cluster.Status) {
 	for i := range status.Members {
 		m := &status.Members[i]
 		if server := state.Servers[m.ID]; server != nil {
-			m.Name, m.Healthy, m.StableSince = server.Server.Name, server.Health.Healthy, server.Health.StableSince
+			m.Healthy, m.StableSince = server.Health.Healthy, server.Health.StableSince
 			m.Dead = server.Server.NodeStatus == autopilot.NodeFailed
 			m.LastContact, m.LastTerm, m.LastIndex = server.Stats.LastContact.Milliseconds(), server.Stats.LastTerm, server.Stats.LastIndex
 		}

@@ -221,6 +221,7 @@ func (n *Node) askStatus(ctx context.Context, addresses []string) (found []clust
 			found = append(found, *answer)
 		}
 	}
+	n.names.heard(found)
 	return found, silent
 }
 

@@ -162,7 +162,7 @@ func (n *Node) status() cluster.Status {
 	lastTerm, lastIndex := r.lastEntry()
 	members := make([]cluster.Member, len(servers))
 	for i, server := range servers {
-		members[i] = cluster.Member{ID: server.ID, Address: server.Address, Voter: server.Suffrage == raft.Voter}
+		members[i] = cluster.Member{ID: server.ID, Address: server.Address, Voter: server.Suffrage == raft.Voter, Name: n.names.of(server.ID)}
 	}
 	status := cluster.Status{
 		ServerID:         r.id,

@@ -48,6 +48,7 @@ type Node struct {
 	keyCheck     [32]byte
 
 	addresses  *addressBook
+	names      nameBook
 	client     *cluster.Client
 	service    *cluster.Service
 	replica    *replica

@@ -26,6 +26,7 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 		r.clock = newClusterClock(n.wallTime, bootTime, r.clock.logged)
 	}
 	n.replica = r
+	n.names.heard([]cluster.Status{{ServerID: r.id, Name: n.config.NodeName}})
 	service, err := cluster.NewService(cluster.ServiceConfig{
 		Listener:    listener,
 		ClusterName: n.config.ClusterName,

@@ -35,7 +35,7 @@ type autopilotState struct {
 }
 
 type autopilotServer struct {
-	Name          string    `json:"name"` // empty: it has not answered this leader yet
+	Name          string    `json:"name"` // empty: the leader has never heard it
 	ID            string    `json:"id"`
 	Address       string    `json:"address"`
 	Status        string    `json:"status"` // leader, voter or non-voter

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -64,6 +65,28 @@ func TestEveryRequestReachesTheHandlerAndItsAnswerComesBack(t *testing.T) {
 	got, err := client.Status(ctx, address)
 	if diff := cmp.Diff(status, got); err != nil || diff != "" {
 		t.Errorf("status: %v %s", err, diff)
+	}
+}
+
+// A status of 8 KiB had room for some twenty members: of a larger cluster nobody could join,
+// and no leader looked after it.
+func TestAStatusHasRoomForEveryMember(t *testing.T) {
+	status := cluster.Status{ServerID: "id", Judged: true}
+	for n := range 200 {
+		status.Members = append(status.Members, cluster.Member{
+			ID: raft.ServerID(fmt.Sprintf("3e0f5f66-5b1c-4f2e-8f5e-%012d", n)), Address: raft.ServerAddress(strings.Repeat("long-name.", 25) + "org:65535"),
+			Voter: true, Name: fmt.Sprintf("node-%060d", n), Healthy: true, Dead: true, StableSince: time.Unix(1_700_000_000, 123_456_789).UTC(),
+			LastContact: 1_000_000, LastTerm: 1 << 40, LastIndex: 1 << 50,
+		})
+	}
+	client, address := pair(t, &fakeHandler{status: func(context.Context) (cluster.Status, error) { return status, nil }})
+	got, err := client.Status(t.Context(), address)
+	if diff := cmp.Diff(status, got); err != nil || diff != "" {
+		t.Errorf("%v %.200s", err, diff)
+	}
+	status.Members = slices.Repeat(status.Members, 10)
+	if _, err := client.Status(t.Context(), address); !errors.Is(err, cluster.ErrRefused) {
+		t.Errorf("of 2000 members: %v", err)
 	}
 }
 

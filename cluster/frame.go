@@ -49,6 +49,8 @@ const (
 	maxProposeBody = 1 << 20
 	// maxExchangeAnswer holds a part of something large.
 	maxExchangeAnswer = 1 << 20
+	// maxStatusAnswer holds all members, of which a leader says the most: several hundred.
+	maxStatusAnswer = 256 << 10
 	// maxSmallBody holds everything else that has names and addresses in it.
 	maxSmallBody = 8 << 10
 )
@@ -61,6 +63,8 @@ func maxBody(k kind) int {
 		return maxProposeBody
 	case kindExchange | kindAnswer:
 		return maxExchangeAnswer
+	case kindStatus | kindAnswer:
+		return maxStatusAnswer
 	case kindConfirm, kindPing, kindPing | kindAnswer:
 		return 0
 	case kindHello:

@@ -47,6 +47,9 @@ func TestAFrameIsLimitedByItsKindBeforeItsBodyIsAllocated(t *testing.T) {
 		{cluster.KindConfirm, 1, false},
 		{cluster.KindFailure, 8 << 10, true},
 		{cluster.KindFailure, 8<<10 + 1, false},
+		{5, 8<<10 + 1, false}, // status
+		{0x85, 256 << 10, true},
+		{0x85, 256<<10 + 1, false},
 		{77, 8 << 10, true}, // of a later release: skipped
 		{77, 8<<10 + 1, false},
 	}

@@ -207,12 +207,14 @@ type leadership struct {
 	ID raft.ServerID `json:"id"`
 }
 
-func encodeSmall(v any) ([]byte, error) {
+func encodeSmall(v any) ([]byte, error) { return encode(v, maxSmallBody-patienceSize) }
+
+func encode(v any, limit int) ([]byte, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("encode a message: %w", err)
 	}
-	if len(b)+patienceSize > maxSmallBody {
+	if len(b) > limit {
 		return nil, fmt.Errorf("%w: a message of %d bytes", ErrRefused, len(b))
 	}
 	return b, nil

@@ -201,7 +201,7 @@ func (c *rpcConn) handle(ctx context.Context, k kind, body []byte) ([]byte, erro
 		if err != nil {
 			return nil, err
 		}
-		return encodeSmall(status)
+		return encode(status, maxStatusAnswer)
 	case kindConfirm, kindPing, kindHello, kindFailure:
 	}
 	return nil, fmt.Errorf("%w: unknown kind of request %d", ErrRefused, k)

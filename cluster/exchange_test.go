@@ -13,7 +13,7 @@ import (
 func TestAnExchangeCarriesBytes(t *testing.T) {
 	var asked []byte
 	answers := map[string][]byte{"small": {}, "large": bytes.Repeat([]byte{7}, 1<<20), "too large": make([]byte, 1<<20+1)}
-	client, address := pair(t, &fakeHandler{exchange: func(_ context.Context, question []byte) ([]byte, error) {
+	client, address := pair(t, &fakeHandler{exchange: func(_, _ context.Context, question []byte) ([]byte, error) {
 		asked = bytes.Clone(question)
 		if answer, ok := answers[string(question)]; ok {
 			return answer, nil
@@ -35,4 +35,22 @@ func TestAnExchangeCarriesBytes(t *testing.T) {
 	if _, err := client.Exchange(t.Context(), address, make([]byte, 8<<10)); !errors.Is(err, cluster.ErrRefused) {
 		t.Errorf("a question over the limit: %v", err)
 	}
+}
+
+// Who answers in several parts hears when the one who asks is gone.
+func TestAnExchangeKnowsItsConnection(t *testing.T) {
+	conns := make(chan context.Context, 1)
+	client, address := pair(t, &fakeHandler{exchange: func(ctx, conn context.Context, _ []byte) ([]byte, error) {
+		conns <- conn
+		return nil, nil
+	}})
+	if _, err := client.Exchange(t.Context(), address, nil); err != nil {
+		t.Fatal(err)
+	}
+	conn := <-conns
+	if err := conn.Err(); err != nil {
+		t.Errorf("the connection has ended with the question: %v", err)
+	}
+	_ = client.Close()
+	<-conn.Done()
 }

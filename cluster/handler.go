@@ -41,8 +41,9 @@ type Handler interface {
 	Transfer(ctx context.Context, id raft.ServerID) (leader raft.ServerID, err error)
 
 	// Exchange answers a question that is opaque to this package, of at most 8 KiB less
-	// four bytes, with at most 1 MiB. It may keep the question.
-	Exchange(ctx context.Context, question []byte) (answer []byte, err error)
+	// four bytes, with at most 1 MiB. It may keep the question. Conn ends with the
+	// connection on which the question came, and so with the process that asks.
+	Exchange(ctx, conn context.Context, question []byte) (answer []byte, err error)
 
 	// Status describes this node. It is answered by every node at any time, also
 	// before its raft has started.

@@ -120,7 +120,7 @@ type fakeHandler struct {
 	status  func(ctx context.Context) (cluster.Status, error)
 
 	peer     atomic.Pointer[string] // who proposed last
-	exchange func(ctx context.Context, question []byte) ([]byte, error)
+	exchange func(ctx, conn context.Context, question []byte) ([]byte, error)
 	transfer func(ctx context.Context, id raft.ServerID) (raft.ServerID, error)
 }
 
@@ -149,8 +149,8 @@ func (h *fakeHandler) Transfer(ctx context.Context, id raft.ServerID) (raft.Serv
 	return h.transfer(ctx, id)
 }
 
-func (h *fakeHandler) Exchange(ctx context.Context, question []byte) ([]byte, error) {
-	return h.exchange(ctx, question)
+func (h *fakeHandler) Exchange(ctx, conn context.Context, question []byte) ([]byte, error) {
+	return h.exchange(ctx, conn, question)
 }
 
 func (h *fakeHandler) Status(ctx context.Context) (cluster.Status, error) { return h.status(ctx) }

@@ -195,7 +195,7 @@ func (c *rpcConn) handle(ctx context.Context, k kind, body []byte) ([]byte, erro
 	case kindTransfer:
 		return transfer(ctx, handler, body)
 	case kindExchange:
-		return handler.Exchange(ctx, body)
+		return handler.Exchange(ctx, c.ctx, body)
 	case kindStatus:
 		status, err := handler.Status(ctx)
 		if err != nil {

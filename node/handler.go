@@ -143,8 +143,8 @@ func (h peerHandler) Transfer(ctx context.Context, id raft.ServerID) (raft.Serve
 }
 
 // Exchange answers who saves this node's state.
-func (h peerHandler) Exchange(ctx context.Context, question []byte) ([]byte, error) {
-	answer, err := h.n.backups.Answer(ctx, question)
+func (h peerHandler) Exchange(ctx, conn context.Context, question []byte) ([]byte, error) {
+	answer, err := h.n.backups.Answer(ctx, conn, question)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", cluster.ErrRefused, err)
 	}

@@ -94,7 +94,7 @@ func (c *oneState) client() *peerClient {
 			if c.parts++; c.parts == c.failAt {
 				return nil, errors.New("connection lost")
 			}
-			return c.server.Answer(ctx, question)
+			return c.server.Answer(ctx, ctx, question)
 		},
 		propose: func(_ context.Context, address string, command []byte) ([]byte, error) {
 			c.asked = append(c.asked, address)

@@ -86,10 +86,15 @@ func (l *log) saved(key Key) []byte {
 	return b
 }
 
+// asking puts questions by one connection.
+func asking(conn context.Context, server *Server) func(context.Context, []byte) ([]byte, error) {
+	return func(ctx context.Context, question []byte) ([]byte, error) { return server.Answer(ctx, conn, question) }
+}
+
 func saveFrom(ctx context.Context, server *Server, key Key, stale bool) ([]byte, error) {
 	var to bytes.Buffer
 	var w *Writer
-	err := Fetch(ctx, server.Answer, stale, func(h Header) (io.Writer, error) {
+	err := Fetch(ctx, asking(ctx, server), stale, func(h Header) (io.Writer, error) {
 		var err error
 		w, err = NewWriter(&to, key, h)
 		return w, err
@@ -250,7 +255,7 @@ func TestFetchGivesTheSnapshotBack(t *testing.T) {
 	full := errors.New("disk full")
 	for range maxSaves + 1 {
 		ctx, cancel := context.WithCancel(t.Context())
-		err := Fetch(ctx, server.Answer, false, func(Header) (io.Writer, error) {
+		err := Fetch(ctx, asking(ctx, server), false, func(Header) (io.Writer, error) {
 			cancel()
 			return &limited{err: full}, nil
 		})
@@ -266,12 +271,12 @@ func TestServerGivesUp(t *testing.T) {
 		l := newLog(t, clusterID, testKey(t, 7))
 		server := NewServer(l.state, func(context.Context) error { return nil }, Header{})
 		begin := func() (string, error) {
-			answer, err := server.Answer(t.Context(), []byte(`{"begin":true}`))
+			answer, err := server.Answer(t.Context(), t.Context(), []byte(`{"begin":true}`))
 			id, _, _ := strings.Cut(strings.TrimPrefix(string(answer), `{"save":"`), `"`)
 			return id, err
 		}
 		ask := func(id, part string) error {
-			_, err := server.Answer(t.Context(), []byte(`{"save":"`+id+`","part":`+part+`}`))
+			_, err := server.Answer(t.Context(), t.Context(), []byte(`{"save":"`+id+`","part":`+part+`}`))
 			return err
 		}
 		first, _ := begin()
@@ -291,7 +296,7 @@ func TestServerGivesUp(t *testing.T) {
 		if err := ask("x", "0"); err == nil {
 			t.Error("an unknown save was answered")
 		}
-		if _, err := server.Answer(t.Context(), []byte("nonsense")); err == nil {
+		if _, err := server.Answer(t.Context(), t.Context(), []byte("nonsense")); err == nil {
 			t.Error("nonsense was answered")
 		}
 		time.Sleep(savePatience / 2)
@@ -312,6 +317,45 @@ func TestServerGivesUp(t *testing.T) {
 		}
 		if _, err := begin(); err == nil {
 			t.Error("began after Close")
+		}
+	})
+}
+
+// Two saves that were broken off kept a node from saving for a minute.
+func TestWhoIsGoneMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog(t, clusterID, testKey(t, 7))
+		server := NewServer(l.state, func(context.Context) error { return nil }, Header{})
+		defer server.Close()
+		begin := func(conn context.Context) (string, error) {
+			answer, err := server.Answer(t.Context(), conn, []byte(`{"begin":true}`))
+			id, _, _ := strings.Cut(strings.TrimPrefix(string(answer), `{"save":"`), `"`)
+			return id, err
+		}
+		conn, cut := context.WithCancel(t.Context())
+		_, first := begin(conn)
+		renewed, second := begin(conn)
+		if err := errors.Join(first, second); err != nil {
+			t.Fatal(err)
+		}
+		cut()
+		if _, err := begin(t.Context()); err == nil || !strings.Contains(err.Error(), "makes room within a minute") {
+			t.Errorf("a third save: %v", err)
+		}
+		time.Sleep(gonePatience / 2)
+		part := func() error {
+			_, err := server.Answer(t.Context(), t.Context(), []byte(`{"save":"`+renewed+`","part":0}`))
+			return err
+		}
+		if err := part(); err != nil {
+			t.Errorf("by another connection: %v", err)
+		}
+		time.Sleep(gonePatience)
+		if _, err := begin(t.Context()); err != nil {
+			t.Errorf("after one is gone: %v", err)
+		}
+		if _, err := begin(t.Context()); err == nil {
+			t.Error("who only connected anew lost its place")
 		}
 	})
 }

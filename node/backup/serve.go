@@ -26,6 +26,9 @@ const (
 	confirmPatience = 10 * time.Second
 	// savePatience is how long a save waits for its next question.
 	savePatience = time.Minute
+	// gonePatience is the same once the connection has ended on which the save was begun:
+	// who is still there, and only connected anew, asks at once.
+	gonePatience = 5 * time.Second
 )
 
 // question is what a node is asked, in JSON. Begin: the answer is an opening. Save and
@@ -69,14 +72,15 @@ func NewServer(state saver, confirm func(context.Context) error, about Header) *
 	return &Server{state: state, confirm: confirm, about: about, saves: map[string]*save{}}
 }
 
-// Answer answers one question. Its errors say why not, in words for the operator.
-func (s *Server) Answer(ctx context.Context, asked []byte) ([]byte, error) {
+// Answer answers one question. Conn ends with the connection that it came by, and what is
+// saved for that connection soon after. Its errors say why not, in words for the operator.
+func (s *Server) Answer(ctx, conn context.Context, asked []byte) ([]byte, error) {
 	var q question
 	if err := json.Unmarshal(asked, &q); err != nil {
 		return nil, fmt.Errorf("a question that this release does not know: %w", err)
 	}
 	if q.Begin {
-		return s.begin(ctx, q.Stale)
+		return s.begin(ctx, conn, q.Stale)
 	}
 	s.mu.Lock()
 	v := s.saves[q.Save]
@@ -110,7 +114,7 @@ func (s *Server) Close() error {
 	return nil
 }
 
-func (s *Server) begin(ctx context.Context, stale bool) ([]byte, error) {
+func (s *Server) begin(ctx, conn context.Context, stale bool) ([]byte, error) {
 	if !stale {
 		ctx, cancel := context.WithTimeout(ctx, confirmPatience)
 		defer cancel()
@@ -118,23 +122,34 @@ func (s *Server) begin(ctx context.Context, stale bool) ([]byte, error) {
 			return nil, fmt.Errorf("whether the state is up to date cannot be confirmed: %w", err)
 		}
 	}
-	s.mu.Lock()
-	if s.closed || s.opened == maxSaves {
-		s.mu.Unlock()
-		return nil, fmt.Errorf("%d snapshots are being saved at this node already, or it shuts down", maxSaves)
+	if err := s.takePlace(); err != nil {
+		return nil, err
 	}
-	s.opened++
-	s.mu.Unlock()
 	v, summary, err := s.start()
 	if err != nil {
 		return nil, err
 	}
+	v.watch(conn)
 	answer, err := json.Marshal(opening{Save: v.id, Header: s.about.describe(summary)})
 	if err != nil {
 		v.end()
 		return nil, fmt.Errorf("describe a snapshot: %w", err)
 	}
 	return answer, nil
+}
+
+func (s *Server) takePlace() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return errors.New("this node is shutting down: save from another one")
+	case s.opened == maxSaves:
+		return fmt.Errorf("%d snapshots are being saved at this node already: try again when one of them is complete, or save from another node; "+
+			"one that was broken off makes room within a minute", maxSaves)
+	}
+	s.opened++
+	return nil
 }
 
 // start takes a snapshot, for one of the places that are opened.
@@ -173,11 +188,28 @@ type save struct {
 	patience *time.Timer
 
 	mu    sync.Mutex
+	blind func() bool // ends watch; nil: it has not begun
 	next  func() ([]byte, bool)
 	stop  func()
 	err   error // why the snapshot could not be written
 	parts int   // given so far
 	over  bool
+}
+
+// watch makes the save end soon after the connection on which it was begun.
+func (v *save) watch(conn context.Context) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.over {
+		return
+	}
+	v.blind = context.AfterFunc(conn, func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if !v.over {
+			v.patience.Reset(gonePatience)
+		}
+	})
 }
 
 // part returns the next bytes, or none at the end.
@@ -201,6 +233,9 @@ func (v *save) end() {
 		return
 	}
 	v.over = true
+	if v.blind != nil {
+		v.blind()
+	}
 	v.patience.Stop()
 	v.stop()
 	v.mu.Unlock()

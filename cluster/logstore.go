@@ -18,6 +18,8 @@ const (
 	// paused (SIGSTOP, a suspended machine) loses one step, not all of them, and is
 	// not stopped for a disk that works.
 	storeSteps = 5
+	// keyCurrentTerm is where raft keeps its term.
+	keyCurrentTerm = "CurrentTerm"
 )
 
 // Watched is raft's store with a watch over it: after a failed write, after an entry that
@@ -29,8 +31,8 @@ const (
 // hangs keeps sending heartbeats, so nobody replaces it (hashicorp/raft #503). Ending the process is
 // always safe.
 //
-// Every error reaches raft unchanged all the same. The methods are as safe for
-// concurrent use as those of the store beneath.
+// Every error reaches raft unchanged all the same, that of a write of its term late: raft panics then
+// ([Watched.SetUint64]). The methods are as safe for concurrent use as those of the store beneath.
 type Watched struct {
 	logs     raft.LogStore
 	stable   raft.StableStore
@@ -161,9 +163,22 @@ func (w *Watched) Get(key []byte) ([]byte, error) {
 	return w.stable.Get(key) //nolint:wrapcheck // raft compares the text
 }
 
-// SetUint64 implements raft.StableStore.
+// SetUint64 implements raft.StableStore. What is stored already is not written again, as raft does with its
+// term whenever it starts.
+//
+// Raft panics when its term cannot be written, and with it goes what the process has to say, and its exit
+// code. So that error is held back for as long as the process may take to end by itself.
 func (w *Watched) SetUint64(key []byte, value uint64) error {
-	return w.write("SetUint64", func() error { return w.stable.SetUint64(key, value) })
+	stored, err := w.GetUint64(key)
+	if (err == nil || isNotFound(err)) && stored == value {
+		return nil
+	}
+	err = w.write("SetUint64", func() error { return w.stable.SetUint64(key, value) })
+	if err != nil && string(key) == keyCurrentTerm {
+		timer := time.NewTimer(storeLimit)
+		<-timer.C
+	}
+	return err
 }
 
 // GetUint64 implements raft.StableStore.

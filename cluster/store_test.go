@@ -181,6 +181,7 @@ func (s *hangingStore) GetLog(index uint64, log *raft.Log) error {
 	return s.InmemStore.GetLog(index, log)
 }
 
+func (s *hangingStore) Set([]byte, []byte) error       { return s.fail }
 func (s *hangingStore) SetUint64([]byte, uint64) error { return s.fail }
 
 // hashicorp/raft #503: a leader whose disk hangs goes on as leader.
@@ -231,11 +232,40 @@ func TestAFailedWriteIsFatalOnceAndReachesRaft(t *testing.T) {
 	if err := watched.StoreLogs(nil); err != store.fail { //nolint:errorlint // raft compares like this
 		t.Errorf("raft sees %v", err)
 	}
-	if err := watched.SetUint64(nil, 1); err != store.fail { //nolint:errorlint // raft compares like this
+	if err := watched.Set(nil, nil); err != store.fail { //nolint:errorlint // raft compares like this
 		t.Errorf("raft sees %v", err)
 	}
 	if len(fatal) != 1 || !errors.Is(fatal[0], store.fail) || !strings.Contains(fatal[0].Error(), "StoreLogs") {
 		t.Errorf("fatal: %v", fatal)
+	}
+}
+
+// Raft panics when its term cannot be written: before it gets to know, the process has had the time to end with a message.
+func TestATermThatCannotBeWrittenEndsTheProcessBeforeRaftPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &hangingStore{InmemStore: raft.NewInmemStore(), fail: errors.New("input/output error")}
+		var told time.Time
+		watched := cluster.NewWatched(store, store, func(error) { told = time.Now() })
+		start := time.Now()
+		if err := watched.SetUint64([]byte("CurrentTerm"), 2); err != store.fail { //nolint:errorlint // raft sees the store's own
+			t.Errorf("raft sees %v", err)
+		}
+		if told != start || time.Since(start) < cluster.StoreLimit {
+			t.Errorf("told after %s, and raft after %s", told.Sub(start), time.Since(start))
+		}
+	})
+}
+
+func TestATermThatIsStoredAlreadyIsNotWrittenAgain(t *testing.T) {
+	store := &hangingStore{InmemStore: raft.NewInmemStore(), fail: errors.New("written")}
+	if err := store.InmemStore.SetUint64([]byte("CurrentTerm"), 7); err != nil {
+		t.Fatal(err)
+	}
+	watched := cluster.NewWatched(store, store, func(err error) { t.Errorf("fatal: %v", err) })
+	for name, value := range map[string]uint64{"CurrentTerm": 7, "Absent": 0} {
+		if err := watched.SetUint64([]byte(name), value); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -48,8 +49,13 @@ func (c *cluster) issueCertificates(ctx context.Context, folder string, nodes ..
 	return c.jeton(ctx, nil, args...)
 }
 
-// install gives the node its certificates from a folder.
-func (n *node) install(folder string) error { return n.installAs(n.name, folder) }
+// install gives the node its certificates from a folder: those of the node that it is at the moment.
+func (n *node) install(folder string) error {
+	n.mu.Lock()
+	name := cmp.Or(n.posesAs, n.name)
+	n.mu.Unlock()
+	return n.installAs(name, folder)
+}
 
 // installAs gives it those of a node with that name.
 func (n *node) installAs(name, folder string) error {
@@ -122,7 +128,8 @@ func (c *cluster) roots() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-func (c *cluster) certificates() string { return filepath.Join(c.setup.out, "certs") }
+// certificates is the folder of those in use.
+func (c *cluster) certificates() string { return *c.issued.Load() }
 
 // jeton runs one of the product's commands; what it prints goes to out, if that is not nil.
 func (c *cluster) jeton(ctx context.Context, out *strings.Builder, args ...string) error {

@@ -3,14 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
+
+	"jeton/scripts/lab/load"
 )
 
 const (
@@ -22,16 +23,24 @@ const (
 // client sends single requests, for the scenarios and the laboratory's own needs. It may be used concurrently.
 type client struct {
 	http     *http.Client
+	roots    atomic.Pointer[x509.CertPool]
 	password string
 }
 
 func newClient(roots *x509.CertPool, password string, timeout time.Duration) *client {
-	return &client{password: password, http: &http.Client{Timeout: timeout, Transport: &http.Transport{
-		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots},
-		DialContext:         (&net.Dialer{Timeout: time.Second}).DialContext,
-		TLSHandshakeTimeout: time.Second,
+	c := &client{password: password}
+	c.roots.Store(roots)
+	c.http = &http.Client{Timeout: timeout, Transport: &http.Transport{
+		DialTLSContext:      load.DialTLS(c.roots.Load, 2*time.Second),
 		MaxIdleConnsPerHost: 64,
-	}}}
+	}}
+	return c
+}
+
+// trust has the client trust other authorities, from the next connection on.
+func (c *client) trust(roots *x509.CertPool) {
+	c.roots.Store(roots)
+	c.http.CloseIdleConnections()
 }
 
 // pair is what a login answers.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,7 +32,10 @@ type cluster struct {
 	admin    *client
 	record   *record
 	weather  *weather
-	moved    func() // somebody has another address
+	proxy    *network.Proxy
+	moved    func()                 // somebody has another address
+	trusting func(*x509.CertPool)   // clients trust other authorities
+	issued   atomic.Pointer[string] // the folder of the certificates
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -39,6 +44,8 @@ type cluster struct {
 // newCluster makes the machines. The caller closes it.
 func newCluster(ctx context.Context, s setup, j *journal) (_ *cluster, err error) {
 	c := &cluster{setup: s, journal: j, password: "Canary" + strings.ToLower(rand.Text()), record: newRecord(j), moved: func() {}}
+	c.trusting = func(*x509.CertPool) {}
+	c.issued.Store(new(filepath.Join(s.out, "certs")))
 	defer func() {
 		if err != nil {
 			c.close()
@@ -63,7 +70,10 @@ func newCluster(ctx context.Context, s setup, j *journal) (_ *cluster, err error
 			c.nodes = append(c.nodes, n)
 		}
 	}
-	c.weather = newWeather(c.network, append(c.hostNames(), network.Clients))
+	if c.proxy, err = c.network.AddProxy(proxyName); err != nil {
+		return nil, err
+	}
+	c.weather = newWeather(c.network, append(c.hostNames(), network.Clients, proxyName))
 	if err := c.issueCertificates(ctx, c.certificates(), c.machines()...); err != nil {
 		return nil, err
 	}

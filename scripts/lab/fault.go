@@ -15,9 +15,10 @@ const (
 	needsNothing need = ""
 	needsFreezer need = "a control group that can be frozen (root)"
 	needsQuota   need = "a control group with a limit of processor time (root)"
+	needsQuorum  need = "--read-mode quorum: read leases are not promised to bear it"
 )
 
-// kind is a way in which two faults together would be more than the promises allow for.
+// kind is a way in which two faults together would be more than the promises allow for, or than can be made.
 type kind string
 
 const (
@@ -27,6 +28,10 @@ const (
 	kindMembers kind = "members"
 	// kindWallClock makes a wall clock wrong: those of a majority are the cluster's time.
 	kindWallClock kind = "wall clock"
+	// kindCertificates replaces certificates: whom nodes trust follows a plan that one person has.
+	kindCertificates kind = "certificates"
+	// kindProxy puts the proxy before a node, and there is one proxy.
+	kindProxy kind = "proxy"
 )
 
 // fault is one row of the table.
@@ -53,7 +58,7 @@ type trial struct {
 
 // allFaults is the table.
 func allFaults() []fault {
-	return slices.Concat(processFaults(), networkFaults(), diskFaults(), clockFaults(), memberFaults(), certificateFaults())
+	return slices.Concat(processFaults(), networkFaults(), diskFaults(), proxyFaults(), clockFaults(), memberFaults(), certificateFaults())
 }
 
 // faultsNamed returns the rows with the given names; all of them for none, or for "all".
@@ -149,6 +154,8 @@ func (c *cluster) available(f fault) bool {
 		return c.nodes[0].groups.freezer != ""
 	case needsQuota:
 		return c.nodes[0].groups.cpu != ""
+	case needsQuorum:
+		return c.setup.settings[readModeSetting] == quorumReads
 	}
 	return false
 }

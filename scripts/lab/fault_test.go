@@ -145,6 +145,38 @@ func TestJournalKnowsWhatWasGoingOn(t *testing.T) {
 	}
 }
 
+// A node that cannot start is started again and again: that is one line, and later how many there were.
+func TestEndsForOneCauseAreOneLine(t *testing.T) {
+	var shown bytes.Buffer
+	j := newJournal(&shown, false)
+	harsh := j.begin(&fault{name: "full-disk", exits: true})
+	wrong := []bool{j.ended("n1", "the disk is full")}
+	delete(j.open, harsh) // without the grace that a fault has that is undone
+	for _, cause := range []string{"the disk is full", "the disk is full", "a panic"} {
+		wrong = append(wrong, j.ended("n1", cause))
+	}
+	wrong = append(wrong, j.ended("n2", "a panic"))
+	j.tellEnds()
+	wrong = append(wrong, j.ended("n1", "a panic")) // of another fault
+	if diff := cmp.Diff([]bool{false, true, false, true, true, true}, wrong); diff != "" {
+		t.Error(diff)
+	}
+	var told []string
+	for line := range strings.Lines(shown.String()) {
+		told = append(told, strings.Join(strings.Fields(line)[1:], " "))
+	}
+	want := []string{
+		"n1 down by itself: the disk is full", "n1 down by itself 2 times more: the disk is full",
+		"n1 down by itself: a panic", "n2 down by itself: a panic", "n1 down by itself: a panic",
+	}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Error(diff)
+	}
+	if len(j.history()) != 7 {
+		t.Errorf("%d events", len(j.history()))
+	}
+}
+
 func TestATermIsWonOnce(t *testing.T) {
 	j := newJournal(io.Discard, false)
 	r := newRecord(j)
@@ -165,7 +197,7 @@ func TestACrashIsSeen(t *testing.T) {
 		"fatal error: concurrent map writes\n":                "fatal error: concurrent map writes",
 		"WARNING: DATA RACE\n":                                "WARNING: DATA RACE",
 		`{"@level":"error","@message":"panic: in a message"}`: "",
-		"panic: failed to save current term: EIO\n":           "",
+		"panic: failed to save current term: EIO\n":           "panic: failed to save current term: EIO",
 		"goroutine 1 [running]:\n":                            "",
 	} {
 		if got := crashOf([]byte(line)); got != want {

@@ -10,8 +10,9 @@ import (
 // certificateFaults are those of certificates. Clients trust the authorities throughout.
 func certificateFaults() []fault {
 	return []fault{
-		{name: "rotate-certificates", what: "all nodes get new certificates, one after the other, while they run", inject: rotate},
-		{name: "wrong-certificate", what: "a node shows its peers a certificate of another authority, and is started again with it", exits: true, inject: func(ctx context.Context, t *trial) func(context.Context) {
+		{name: "rotate-certificates", what: "all nodes get new certificates, one after the other, while they run", kind: kindCertificates, inject: rotate},
+		{name: "rotate-authority", what: "nodes and clients go from one authority to another, as docs/certificates.md says; then the former one's certificates are refused", kind: kindCertificates, inject: rotateAuthority},
+		{name: "wrong-certificate", what: "a node shows its peers a certificate of another authority, and is started again with it", exits: true, kind: kindCertificates, inject: func(ctx context.Context, t *trial) func(context.Context) {
 			return t.badCertificate(ctx, func(n *node) error {
 				folder := filepath.Join(t.setup.out, "certs-of-others")
 				if err := t.issueCertificates(ctx, folder, n); err != nil {
@@ -20,7 +21,7 @@ func certificateFaults() []fault {
 				return n.installPeer(folder)
 			})
 		}},
-		{name: "expired-certificate", what: "the certificate that a node shows its peers has ended, and it is started again with it", exits: true, inject: func(ctx context.Context, t *trial) func(context.Context) {
+		{name: "expired-certificate", what: "the certificate that a node shows its peers has ended, and it is started again with it", exits: true, kind: kindCertificates, inject: func(ctx context.Context, t *trial) func(context.Context) {
 			return t.badCertificate(ctx, func(n *node) error { return n.installExpired(t.certificates()) })
 		}},
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // clockFaults are those of clocks, each within what the promises allow: wall clocks of a minority may show
-// anything, and the others' rate may differ by two percent.
+// anything, and where there are read leases the others' rate may differ by two percent.
 func clockFaults() (rows []fault) {
 	rows = append(rows, forEach(fault{name: "jump-clock", what: "its wall clock is set, and set back later", kind: kindWallClock}, func(_ context.Context, t *trial, n *node) func(context.Context) {
 		by := t.between(-2*time.Hour, 2*time.Hour)
@@ -24,6 +24,13 @@ func clockFaults() (rows []fault) {
 			return simply(n.clock.Mend)
 		}},
 		fault{name: "skew-clocks", what: "the clocks of all nodes run up to two percent too fast or too slow", inject: skewClocks},
+		fault{name: "race-clocks", what: "the clocks of a node run up to a third too slow or too fast", need: needsQuorum, kind: kindWallClock, inject: func(_ context.Context, t *trial) func(context.Context) {
+			n := t.anyone()
+			rate := 0.67 + 0.66*t.rand.Float64()
+			t.text = fmt.Sprintf("at %.3f", rate)
+			n.clock.Rate(rate)
+			return simply(n.clock.Mend)
+		}},
 	)
 }
 

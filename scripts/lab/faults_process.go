@@ -34,7 +34,12 @@ func processFaults() (rows []fault) {
 	})...)
 	return append(rows,
 		fault{name: "kill-all", what: "kill -9 of all nodes at once", inject: killAll},
-		fault{name: "pause-all", what: "SIGSTOP of all nodes, SIGCONT one after the other", inject: pauseAll},
+		fault{name: "pause-all", what: "SIGSTOP of all nodes, SIGCONT one after the other", inject: func(_ context.Context, t *trial) func(context.Context) {
+			return t.stopAll(func(n *node) { n.signal(syscall.SIGSTOP) }, func(n *node) { n.signal(syscall.SIGCONT) })
+		}},
+		fault{name: "freeze-all", what: "the control groups of all nodes are frozen, and thawed one after the other", need: needsFreezer, inject: func(_ context.Context, t *trial) func(context.Context) {
+			return t.stopAll(func(n *node) { t.trouble(n.groups.freeze()) }, func(n *node) { t.trouble(n.groups.thaw()) })
+		}},
 		fault{name: "collect", what: "a node with a garbage collector that never rests (GOGC=5, GOMEMLIMIT=24MiB)", inject: collect},
 		fault{name: "transfer", what: "leadership is handed over", inject: transferOnce},
 		fault{name: "transfer-storm", what: "leadership is handed over again and again", inject: transferStorm},
@@ -77,14 +82,15 @@ func (c *cluster) killEach(ctx context.Context, nodes []*node) []func() {
 	return releases
 }
 
-func pauseAll(_ context.Context, t *trial) func(context.Context) {
+// stopAll stops every node, and has them go on one after the other.
+func (t *trial) stopAll(stop, goOn func(*node)) (undo func(context.Context)) {
 	for _, n := range t.nodes {
-		n.signal(syscall.SIGSTOP)
+		stop(n)
 	}
 	order, apart := t.rand.Perm(len(t.nodes)), t.between(0, time.Second)
 	return func(ctx context.Context) {
 		for _, i := range order {
-			t.nodes[i].signal(syscall.SIGCONT)
+			goOn(t.nodes[i])
 			pause(ctx, apart)
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +25,14 @@ type journal struct {
 	open       map[int]*fault // by their place in events: faults that were made and not undone yet
 	lenient    time.Time      // until when a node may end by itself
 	violations []violation
+	ends       map[string]*repeated // of nodes by themselves, by name: for what cause last
+}
+
+// repeated is something that happens again and again for one cause.
+type repeated struct {
+	cause string
+	more  int  // times since it was shown
+	wrong bool // it was not allowed, and that was said
 }
 
 // downByItself begins the text about a process that nobody ended.
@@ -43,12 +52,51 @@ type violation struct {
 }
 
 func newJournal(progress io.Writer, verbose bool) *journal {
-	return &journal{progress: progress, verbose: verbose, began: time.Now(), open: map[int]*fault{}}
+	return &journal{progress: progress, verbose: verbose, began: time.Now(), open: map[int]*fault{}, ends: map[string]*repeated{}}
 }
 
 // note writes down something that happened at one moment.
 func (j *journal) note(node, format string, args ...any) {
 	j.add(event{At: time.Now(), Node: node, Text: fmt.Sprintf(format, args...)})
+}
+
+// ended writes down that a node has ended by itself. A supervisor starts it again and again, so the same cause is shown
+// once, and later how often it came again. wrong tells whether no fault allows it, once for each cause, too.
+func (j *journal) ended(node, cause string) (wrong bool) {
+	allowed := j.mayExit()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e := event{At: time.Now(), Node: node, Text: downByItself + ": " + cause}
+	j.events = append(j.events, e)
+	last := j.ends[node]
+	if last != nil && last.cause == cause {
+		last.more++
+	} else {
+		j.tellEndsLocked(node)
+		last = &repeated{cause: cause}
+		j.ends[node] = last
+		j.showLocked(e)
+	}
+	wrong = !allowed && !last.wrong
+	last.wrong = last.wrong || wrong
+	return wrong
+}
+
+// tellEndsLocked shows how often nodes ended for the cause that was shown last, and forgets that.
+func (j *journal) tellEndsLocked(nodes ...string) {
+	for _, node := range nodes {
+		if last := j.ends[node]; last != nil && last.more > 0 {
+			j.showLocked(event{At: time.Now(), Node: node, Text: fmt.Sprintf("%s %d times more: %s", downByItself, last.more, last.cause)})
+		}
+		delete(j.ends, node)
+	}
+}
+
+// tellEnds does so for all nodes: what comes next has another cause.
+func (j *journal) tellEnds() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.tellEndsLocked(slices.Sorted(maps.Keys(j.ends))...)
 }
 
 func (j *journal) add(e event) {

@@ -151,6 +151,7 @@ func (l *laboratory) readFiles(state *int64) {
 
 // conclude prints what the run came to and writes the report. The error is errViolation if there was a violation.
 func (l *laboratory) conclude(m *nemesis, skipped []string) error {
+	l.journal.tellEnds()
 	run := l.picture(m, skipped)
 	if err := report.Summary(l.progress, run); err != nil {
 		return err

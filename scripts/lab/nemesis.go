@@ -87,6 +87,7 @@ func (m *nemesis) round(ctx context.Context, faults []fault) error {
 	}
 	_ = undoing.Wait() // none fails
 	took, err := m.cluster.recover(ctx)
+	m.cluster.journal.tellEnds()
 	if err == nil && slices.ContainsFunc(faults, func(f fault) bool { return f.kind == kindMembers }) {
 		err = m.cluster.awaitVoters(ctx)
 	}

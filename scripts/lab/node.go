@@ -188,10 +188,9 @@ func (n *node) ended(ctx context.Context, p *process) {
 		n.cluster.journal.note(n.name, "down")
 		return
 	}
-	words := n.lastWords()
-	n.cluster.journal.note(n.name, downByItself+": exit code %d: %s", p.code, words)
-	if !n.cluster.journal.mayExit() {
-		n.cluster.journal.violate("%s ended by itself with exit code %d: %s", n.name, p.code, words)
+	cause := fmt.Sprintf("exit code %d: %s", p.code, n.lastWords())
+	if n.cluster.journal.ended(n.name, cause) {
+		n.cluster.journal.violate("%s ended by itself with %s", n.name, cause)
 	}
 	if lost { // what an operator would do
 		release := n.hold()
@@ -204,7 +203,7 @@ func (n *node) ended(ctx context.Context, p *process) {
 	pause(ctx, restartDelay)
 }
 
-// lastWords returns the end of the node's log.
+// lastWords returns the end of the node's log: what the process said of its own end, if it did.
 func (n *node) lastWords() string {
 	content, err := os.ReadFile(n.logFile())
 	if err != nil {
@@ -212,6 +211,9 @@ func (n *node) lastWords() string {
 	}
 	content = content[max(0, len(content)-4096):]
 	lines := bytes.Split(bytes.TrimSpace(content), []byte("\n"))
+	if last := lines[len(lines)-1]; bytes.HasPrefix(last, []byte("jeton: ")) {
+		return string(last)
+	}
 	return string(bytes.Join(lines[max(0, len(lines)-2):], []byte(" / ")))
 }
 
@@ -306,10 +308,6 @@ func (n *node) follow(ctx context.Context) error {
 
 // crashOf returns a line that no program should write, whatever happens to it, if it is one.
 func crashOf(line []byte) string {
-	// hashicorp/raft says so when its store has failed, which the node ends for anyhow.
-	if bytes.HasPrefix(line, []byte("panic: failed to save current term: ")) {
-		return ""
-	}
 	for _, begins := range []string{"panic: ", "fatal error: ", "WARNING: DATA RACE"} {
 		if bytes.HasPrefix(line, []byte(begins)) {
 			return string(bytes.TrimSpace(line))

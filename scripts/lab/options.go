@@ -60,7 +60,7 @@ func (o *options) check() error {
 	if o.nodes < 1 || o.nodes > 9 {
 		return fmt.Errorf("--nodes %d: want 1 to 9", o.nodes)
 	}
-	if o.readMode != "lease" && o.readMode != "quorum" {
+	if o.readMode != "lease" && o.readMode != quorumReads {
 		return fmt.Errorf("--read-mode %s: want lease or quorum", o.readMode)
 	}
 	return nil

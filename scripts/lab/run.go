@@ -133,6 +133,7 @@ func (l *laboratory) startLoad(ctx context.Context, rate float64) error {
 	if err != nil {
 		return err
 	}
+	l.cluster.trusting = l.load.SetRoots
 	l.cluster.moved = func() { l.load.SetTargets(l.cluster.targets()) }
 	ctx, l.stopLoad = context.WithCancel(ctx)
 	l.loadBegan = time.Now()

@@ -18,6 +18,8 @@ const (
 	clusterName = "lab"
 	// refreshWindow is the product's default, said here because the load has to know it.
 	refreshWindow = 30 * time.Second
+	// readModeSetting and one of its values.
+	readModeSetting, quorumReads = "read.mode", "quorum"
 )
 
 // setup is what a laboratory is built from.
@@ -34,7 +36,7 @@ type setup struct {
 func baseSettings(readMode, level string) map[string]string {
 	return map[string]string{
 		"cluster.name":                                         clusterName,
-		"read.mode":                                            readMode,
+		readModeSetting:                                        readMode,
 		"log.format":                                           "json",
 		"log.level":                                            level,
 		"raft.snapshot_threshold":                              "256kb",

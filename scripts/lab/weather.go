@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"sync"
 
 	"jeton/scripts/lab/network"
@@ -12,9 +13,10 @@ type weather struct {
 	network links
 	hosts   []string // the clients' too
 
-	mu    sync.Mutex
-	next  int
-	parts map[int]part
+	mu     sync.Mutex
+	next   int
+	parts  map[int]part
+	places map[string]string // of hosts that stand in another's place: whose
 }
 
 // part is what one fault does to one direction; the zero link for those that it leaves alone.
@@ -27,7 +29,7 @@ type links interface {
 }
 
 func newWeather(n links, hosts []string) *weather {
-	return &weather{network: n, hosts: hosts, parts: map[int]part{}}
+	return &weather{network: n, hosts: hosts, parts: map[int]part{}, places: map[string]string{}}
 }
 
 // add adds a part, until calm is called.
@@ -46,6 +48,14 @@ func (w *weather) add(p part) (calm func()) {
 	}
 }
 
+// place has the weather of one host be that of another, in whose place it stands.
+func (w *weather) place(host, of string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.places[host] = of
+	w.applyLocked()
+}
+
 // again applies all parts anew: one of them answers differently now.
 func (w *weather) again() {
 	w.mu.Lock()
@@ -61,7 +71,7 @@ func (w *weather) applyLocked() {
 			}
 			var sum network.Link
 			for _, p := range w.parts {
-				sum = worse(sum, p(from, to))
+				sum = worse(sum, p(cmp.Or(w.places[from], from), cmp.Or(w.places[to], to)))
 			}
 			if w.network.Get(from, to) != sum {
 				w.network.Set(from, to, sum)

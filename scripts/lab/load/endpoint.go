@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -30,19 +31,29 @@ type endpoint struct {
 	probes  atomic.Int64
 }
 
-func newEndpoint(t Target, c Config) *endpoint {
+func newEndpoint(t Target, c Config, roots *atomic.Pointer[x509.CertPool]) *endpoint {
 	e := &endpoint{Target: t, room: int64(max(2, (c.Workers+len(c.Targets)-1)/len(c.Targets)))}
 	for range max(1, c.Clients) {
 		e.clients = append(e.clients, &http.Client{Transport: &http.Transport{
-			TLSClientConfig:     &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS13},
-			DialContext:         (&net.Dialer{Timeout: c.Timeout}).DialContext,
-			TLSHandshakeTimeout: c.Timeout,
+			DialTLSContext:      DialTLS(roots.Load, c.Timeout),
 			MaxIdleConnsPerHost: c.Workers + maxProbes,
 			IdleConnTimeout:     time.Minute,
 			DisableCompression:  true,
 		}})
 	}
 	return e
+}
+
+// DialTLS connects as a client does that trusts the authorities of this moment. The timeout is for the connection with its
+// handshake.
+func DialTLS(roots func() *x509.CertPool, timeout time.Duration) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		dialer := &tls.Dialer{
+			NetDialer: &net.Dialer{Timeout: timeout},
+			Config:    &tls.Config{RootCAs: roots(), MinVersion: tls.VersionTLS13},
+		}
+		return dialer.DialContext(ctx, network, address)
+	}
 }
 
 // client is whose turn it is to ask.

@@ -80,6 +80,7 @@ type Load struct {
 	crowd     *crowd
 	canaries  *canaries
 	endpoints atomic.Pointer[[]*endpoint]
+	roots     atomic.Pointer[x509.CertPool]
 	debt      atomic.Int64   // requests sent beyond those that the rate began
 	probes    sync.WaitGroup // requests that nobody waits for
 }
@@ -101,6 +102,7 @@ func New(c Config) (*Load, error) {
 	l.crowd = newCrowd(l)
 	l.canaries = newCanaries(c.Seed)
 	l.canaries.add(c.Password)
+	l.roots.Store(c.Roots)
 	l.SetTargets(c.Targets)
 	return l, nil
 }
@@ -121,7 +123,7 @@ func (l *Load) SetTargets(targets []Target) {
 	for _, t := range targets {
 		e := known[t]
 		if e == nil {
-			e = newEndpoint(t, l.config)
+			e = newEndpoint(t, l.config, &l.roots)
 		}
 		delete(known, t)
 		endpoints = append(endpoints, e)
@@ -130,6 +132,12 @@ func (l *Load) SetTargets(targets []Target) {
 	for _, gone := range known {
 		gone.hangUp()
 	}
+}
+
+// SetRoots has clients trust other authorities, and connect anew where no request is under way.
+func (l *Load) SetRoots(roots *x509.CertPool) {
+	l.roots.Store(roots)
+	l.hangUp()
 }
 
 // hangUp closes the connections that nobody uses.

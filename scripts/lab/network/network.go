@@ -30,7 +30,8 @@ type Network struct {
 	done    chan struct{} // closed by Close
 	running sync.WaitGroup
 
-	routes atomic.Pointer[map[route]*path] // replaced, never changed: the switch reads it for every packet
+	routes    atomic.Pointer[map[route]*path] // replaced, never changed: the switch reads it for every packet
+	diversion atomic.Pointer[diversion]       // nearly always nil
 
 	mu     sync.Mutex
 	closed bool
@@ -153,7 +154,7 @@ func (n *Network) forward(from *Host) {
 		if !isIPv4(packet) {
 			continue // IPv6 looking for neighbours: nobody is asked to speak it here
 		}
-		if p := (*n.routes.Load())[route{from: from, to: [4]byte(packet[16:20])}]; p != nil {
+		if p := n.whither(from, packet); p != nil {
 			p.send(packet)
 		}
 	}

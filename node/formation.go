@@ -25,6 +25,8 @@ const (
 	joinTimeout = 10 * time.Second
 	// waitingLogInterval is how often an operator is told what a node waits for.
 	waitingLogInterval = 10 * time.Second
+	// complaintInterval is how often an operator is told what is to be mended.
+	complaintInterval = time.Minute
 )
 
 // addressBook knows where members are, by what they said of themselves. It goes
@@ -104,12 +106,11 @@ func (n *Node) keepMembership(ctx context.Context) {
 		case reason == "":
 			interval = watchInterval
 		}
-		if reason != "" && (reason != said || time.Since(saidAt) > waitingLogInterval) {
-			// An error, unlike a reason to wait, is for an operator to mend.
-			level := hclog.Info
-			if err != nil {
-				level = hclog.Warn
-			}
+		level, again := hclog.Info, waitingLogInterval
+		if err != nil { // unlike a reason to wait, it is for an operator to mend
+			level, again = hclog.Warn, complaintInterval
+		}
+		if reason != "" && (reason != said || time.Since(saidAt) >= again) {
 			n.log.Log(level, "not a member of the cluster yet", "reason", reason)
 			said, saidAt = reason, time.Now()
 		}
@@ -132,19 +133,23 @@ func (n *Node) stepMembership(ctx context.Context) (reason string, err error) {
 	}
 	n.addresses.follow(servers)
 	var elsewhere raft.ServerAddress
+	var uncounted error
 	if address, _ := n.replica.raft.LeaderWithID(); address == "" {
 		peers, _ := n.discover(ctx)
 		n.addresses.note(peers, servers)
 		if n.leftBehind(peers) {
 			n.fail(errors.New("the cluster was recovered without this node, whose data is from before; empty its path.data and start it, and it joins as a new member"))
 		}
-		elsewhere = n.listedElsewhere(peers)
+		elsewhere, uncounted = n.listedElsewhere(peers), n.uncounted(peers)
 	}
 	for _, server := range servers {
-		if server.ID == n.replica.id {
+		if server.ID == n.replica.id && uncounted == nil {
 			server.Address = cmp.Or(elsewhere, server.Address)
 			return n.settle(ctx, server)
 		}
+	}
+	if uncounted != nil {
+		return "", uncounted
 	}
 	if n.member.Load() {
 		n.fail(errors.New("this node was removed from the cluster; to join again as a new member, empty its path.data and start it"))

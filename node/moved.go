@@ -1,8 +1,11 @@
 package node
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -34,6 +37,29 @@ func (n *Node) listedElsewhere(peers []cluster.Status) raft.ServerAddress {
 		return ""
 	}
 	return listed
+}
+
+// errUncounted is what an operator of a node that was removed while it was down is to do.
+// The others do not speak to it, so its own log never tells.
+var errUncounted = errors.New("the cluster goes on and does not count this node, which was removed from it; stop it, empty its path.data and start it, and it joins as a new member")
+
+// uncounted returns an error if the cluster has a leader and does not count this node. What
+// peers say of the configuration is at least as new as what this node's log says, if their
+// log is.
+func (n *Node) uncounted(peers []cluster.Status) error {
+	own := n.replica.state.Summary().ClusterID
+	term, index := n.replica.lastEntry()
+	for _, peer := range peers {
+		ours := peer.ClusterID == own || own == [16]byte{} // a node without a snapshot does not know yet
+		older := cmp.Or(cmp.Compare(peer.LastTerm, term), cmp.Compare(peer.LastIndex, index)) < 0
+		if !ours || older || peer.LeaderID == "" || len(peer.Members) == 0 {
+			continue
+		}
+		if !slices.ContainsFunc(peer.Members, func(m cluster.Member) bool { return m.ID == n.replica.id }) {
+			return errUncounted
+		}
+	}
+	return nil
 }
 
 // twinAt tells whether somebody who runs as the member with that id says that he is at

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,6 +48,89 @@ func TestAMemberHearsWhereOthersLookForIt(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A member that was removed while it was down came back with its data, and waited for a
+// leader for ever without a word.
+func TestARemovedMemberThatComesBackIsToldWhatToDo(t *testing.T) {
+	var log lines
+	simulate(t, simOptions{seed: simSeed(t, 10), formation: true, log: &log}, func(t *testing.T, s *sim) {
+		s.startAll()
+		removed := s.add()
+		removed.start()
+		s.eventually("the new member votes", func() bool { return s.votes(removed) })
+		removed.kill()
+		s.addUser("ann")
+		if err := (peerHandler{s.leader().running().node}).Leave(t.Context(), removed.id); err != nil {
+			t.Fatal(err)
+		}
+		const want = "[WARN]  " // then who says it
+		said := func() int { return log.count(want+removed.name+":", errUncounted.Error()) }
+		removed.start()
+		s.eventually("it says that it was removed", func() bool { return said() > 0 })
+		time.Sleep(3*time.Minute + complaintInterval/2)
+		if n := said(); n < 3 || n > 5 {
+			t.Errorf("in three minutes and a half it says so %d times", n)
+		}
+		removed.kill()
+		s.members = slices.DeleteFunc(s.members, func(m *member) bool { return m == removed })
+	})
+}
+
+func TestWhoIsNotCounted(t *testing.T) {
+	s := newSite(t)
+	n := s.mustOpen()
+	own := n.status()
+	peer := own
+	peer.ServerID, peer.LeaderID, peer.LastIndex = "other", "other", own.LastIndex+1
+	peer.Members = []cluster.Member{{ID: "other", Voter: true}}
+	for name, test := range map[string]struct {
+		alter func(*cluster.Status)
+		want  bool
+	}{
+		"removed":                 {func(*cluster.Status) {}, true},
+		"counted":                 {func(s *cluster.Status) { s.Members = append(s.Members, own.Members...) }, false},
+		"by a log that is older":  {func(s *cluster.Status) { s.LastIndex = own.LastIndex - 1 }, false},
+		"by an earlier term":      {func(s *cluster.Status) { s.LastTerm-- }, false},
+		"by a later term":         {func(s *cluster.Status) { s.LastTerm, s.LastIndex = s.LastTerm+1, 1 }, true},
+		"without a leader":        {func(s *cluster.Status) { s.LeaderID = "" }, false},
+		"by another cluster":      {func(s *cluster.Status) { s.ClusterID[0]++ }, false},
+		"by who knows no cluster": {func(s *cluster.Status) { s.Members = nil }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			altered := peer
+			altered.Members = slices.Clone(peer.Members)
+			test.alter(&altered)
+			if got := n.uncounted([]cluster.Status{own, altered}); (got != nil) != test.want {
+				t.Errorf("%v, want one: %t", got, test.want)
+			}
+		})
+	}
+}
+
+// lines is a log that can be searched.
+type lines struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, string(p))
+	return len(p), nil
+}
+
+// count returns how many lines hold all of the texts.
+func (l *lines) count(texts ...string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.all {
+		if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
+			n++
+		}
+	}
+	return n
 }
 
 // A copy of a member, started at another address while the member ran, asked to be known by

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
+	"syscall"
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/raft"
@@ -53,6 +56,9 @@ func openDataDir(path, clusterName string) (*dataDir, error) {
 	if err := makeSynced(path); err != nil {
 		return nil, fmt.Errorf("create path.data: %w", err)
 	}
+	if err := CheckOwner(path); err != nil {
+		return nil, fmt.Errorf("path.data: %w", err)
+	}
 	if err := os.Chmod(path, dirMode); err != nil {
 		return nil, fmt.Errorf("close path.data to others: %w", err)
 	}
@@ -70,6 +76,40 @@ func openDataDir(path, clusterName string) (*dataDir, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// CheckOwner says whether a folder for path.data, or what a node has put there, belongs to
+// another user than this process, which could then not close it to others, or not write
+// it. One that does not exist yet can be made; root may use everybody's.
+func CheckOwner(path string) error {
+	return checkOwner(path, os.Geteuid())
+}
+
+func checkOwner(path string, own int) error {
+	if own == 0 {
+		return nil
+	}
+	for _, name := range []string{"", lockFile, identityFile, logFile} {
+		file := filepath.Join(path, name)
+		info, err := os.Lstat(file)
+		if err != nil {
+			continue // it does not exist, or opening it will tell more
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != own {
+			return fmt.Errorf("%s belongs to user %s, and this process runs as user %s: run it as that user, or give it the folder (chown -R %d %s), or name another one",
+				file, userName(int(stat.Uid)), userName(own), own, path)
+		}
+	}
+	return nil
+}
+
+// userName is how a person knows a user.
+func userName(uid int) string {
+	id := strconv.Itoa(uid)
+	if known, err := user.LookupId(id); err == nil {
+		return known.Username
+	}
+	return id
 }
 
 // makeSynced makes a folder, and those above it, so that no loss of power takes them

@@ -84,7 +84,7 @@ func listenForClients(ctx context.Context, address string) (*net.TCPListener, er
 	listening.SetMultipathTCP(false) // such sockets take no filter; see letNobodyIn
 	listener, err := listening.Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("listen for clients (http.host, http.port): %w", err)
+		return nil, listenError("clients", "http", address, err)
 	}
 	tcp, ok := listener.(*net.TCPListener)
 	if !ok {

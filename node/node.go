@@ -162,9 +162,10 @@ func (n *Node) openReplica(ctx context.Context) error {
 	}
 	n.onClose("stores", stores.close)
 
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", n.config.Transport.BindAddress())
+	address := n.config.Transport.BindAddress()
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("listen for peers (transport.host, transport.port): %w", err)
+		return listenError("peers", "transport", address, err)
 	}
 	return n.openRaft(stores, listener) //nolint:contextcheck // the service lasts until its Close
 }

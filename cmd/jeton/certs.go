@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,14 +93,22 @@ func parseNodeHosts(flags []string) ([]nodeHosts, error) {
 			return nil, usageErrorf("--node %s is given twice", name)
 		}
 		seen[name] = true
-		hosts := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+		hosts := strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
 		if len(hosts) == 0 {
 			return nil, usageErrorf("--node %s: want NAME=HOST,... with at least one host name or IP address", flag)
+		}
+		for _, host := range hosts {
+			if net.ParseIP(host) == nil && strings.Trim(host, hostLetters) != "" {
+				return nil, usageErrorf("--node %s: %q is no host name and no IP address; want NAME=HOST,HOST,... without spaces, ports and schemes", flag, host)
+			}
 		}
 		nodes = append(nodes, nodeHosts{name, hosts})
 	}
 	return nodes, nil
 }
+
+// hostLetters are those of a host name, and of one that stands for several in a certificate.
+const hostLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.*"
 
 func (o *certsOptions) run(out io.Writer, now func() time.Time, clusterGiven bool) error {
 	nodes, err := parseNodeHosts(o.nodes)

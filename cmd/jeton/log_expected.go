@@ -41,6 +41,9 @@ func expectations() map[string]occasion {
 		"failed to appendEntries to":              eitherOf(hungUp, ending),
 		"failed to heartbeat to":                  eitherOf(hungUp, ending),
 
+		// Only this node itself closes where raft's connections arrive, and it does so at its end.
+		"failed to accept connection": hungUp,
+
 		// A node that ends need not tell that the others end too: the whole cluster does.
 		"failed to contact": ending,
 		"failed to contact quorum of nodes, stepping down":                                  ending,

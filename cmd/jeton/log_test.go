@@ -40,6 +40,8 @@ func TestWhatIsExpectedIsNotAWarning(t *testing.T) {
 		want          bool
 	}{
 		{"certificates were replaced", "failed to heartbeat to", []any{"peer", "a", "error", closed}, at, true},
+		{"this node was removed and ends", "failed to accept connection", []any{"error", net.ErrClosed}, at, true},
+		{"too many open files", "failed to accept connection", []any{"error", "too many open files"}, at, false},
 		{"the peer ended", "failed to appendEntries to", []any{"error", io.EOF}, at, true},
 		{"a peer is gone", "failed to heartbeat to", []any{"error", refusal}, at, false},
 		{"a peer is gone while this node ends", "failed to heartbeat to", []any{"error", refusal}, end, true},

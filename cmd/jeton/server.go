@@ -45,7 +45,8 @@ elastic: it is printed if standard output is a terminal, and else written to
 path.data/elastic.password, which is to be deleted once it is known.
 
 Logs go to standard error, or to a file in path.logs. When something is wrong
-the process ends with a message and exit code 1; starting again is always safe.`),
+the process ends with a message and exit code 1. To start it again does no harm,
+and helps unless the message asks for something else.`),
 		Example: strings.Trim(`
   jeton server --config /etc/jeton/jeton.yml
   jeton server --config jeton.yml -E node.name=a -E http.port=9201
@@ -90,10 +91,14 @@ func (s *settingsSource) load(environ []string) (*config.Config, error) {
 		return nil, err
 	}
 	loaded, err := config.Load(s.file, environ, overrides)
-	if err != nil {
+	switch {
+	case err == nil:
+		return loaded, nil
+	case loaded == nil:
+		return nil, unreadable(s.file, err)
+	default:
 		return nil, invalid(s.file, err)
 	}
-	return loaded, nil
 }
 
 // given returns what the command line sets, by setting.
@@ -179,7 +184,7 @@ func serveMember(ctx context.Context, m member, hangups <-chan os.Signal, hurry 
 			// a leader with a hanging disk goes on leading. But the kernel keeps a process,
 			// with its ports open, as long as one of its writes hangs.
 			m.Abandon()
-			return fmt.Errorf("the node ended: %w (to start it again is always safe)", err)
+			return fmt.Errorf("the node ended: %w", err)
 		case <-hangups:
 			if err := m.ReloadCertificates(); err != nil {
 				logger.Error("certificates not reloaded; the old ones stay in use", "error", err)

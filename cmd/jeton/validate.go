@@ -4,7 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -20,9 +24,9 @@ func newValidateCommand(environ []string) *cobra.Command {
 Reads settings as jeton server does, environment variables included, then every
 file that they name: certificates and keys (whose they are, who signed them, how
 long they are valid, who may read them), the cluster key, the files of the file
-realm, and whether path.data and path.logs can be written. It prints all
-problems at once, those of the file by line. Nothing is changed, and a node that
-runs is not disturbed.
+realm, whether path.data and path.logs can be written, and whether the hosts of
+this node resolve. It prints all problems at once, those of the file by line.
+Nothing is changed, and a node that runs is not disturbed.
 
 Run it as the user that jeton server runs as: permissions are checked for that user.
 
@@ -39,13 +43,14 @@ Exit code 0: the node would accept them (warnings may be printed); 1: it would n
 			}
 			loaded, err := config.Load(source.file, environ, overrides)
 			if loaded == nil {
-				return invalid(source.file, err) // the file cannot be read at all
+				return unreadable(source.file, err)
 			}
 			files := checkFiles(loaded)
 			if err := errors.Join(append([]error{err}, files.problems...)...); err != nil {
 				return invalid(source.file, err)
 			}
-			for _, warning := range append(loaded.Warnings(), files.warnings...) {
+			warnings := slices.Concat(loaded.Warnings(), files.warnings, unresolved(cmd.Context(), loaded, net.DefaultResolver.LookupHost))
+			for _, warning := range warnings {
 				fmt.Fprintf(cmd.ErrOrStderr(), "jeton: warning: %s\n", warning)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s is valid\n", source.file)
@@ -54,6 +59,21 @@ Exit code 0: the node would accept them (warnings may be printed); 1: it would n
 	}
 	source.addFlags(cmd)
 	return cmd
+}
+
+// unreadable says why a configuration could not be read at all.
+func unreadable(file string, err error) error {
+	failed, ok := errors.AsType[*fs.PathError](err)
+	switch {
+	case !ok:
+		return invalid(file, err)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("--config %s: there is no such file. jeton certs prints one to paste; those of jeton dev are in its folder, NODE/jeton.yml", file)
+	case errors.Is(err, syscall.EISDIR):
+		return fmt.Errorf("--config %s is a folder: name the file in it", file)
+	default:
+		return fmt.Errorf("--config: %w", failed)
+	}
 }
 
 // invalid is the one error that lists what is wrong with a configuration.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"jeton/fsm"
+	"jeton/node"
 	"jeton/node/certs"
 	"jeton/node/config"
 	"jeton/node/realm"
@@ -47,7 +49,7 @@ func checkFiles(c *config.Config) *fileCheck {
 	if c.FileRealm.Enabled {
 		check.fileRealm(c.FileRealm)
 	}
-	check.add("path.data", writableFolder(c.DataPath))
+	check.add("path.data", cmp.Or(node.CheckOwner(c.DataPath), writableFolder(c.DataPath)))
 	check.add("path.logs", writableFolder(c.LogsPath))
 	return check
 }

@@ -31,6 +31,10 @@ type ClientConfig struct {
 	// DialTimeout bounds a dial with everything up to the peer's hello. Default 3 s.
 	DialTimeout time.Duration
 
+	// Lineage is as [ServiceConfig] has it, for what is proposed. Nil: this process is no
+	// member, and whoever leads may take it.
+	Lineage func() [16]byte
+
 	// Silence is how long nothing may come from a peer that owes an answer before it
 	// is probed, and how long the probe may take before the connection is given up.
 	// Default 1 s.
@@ -83,6 +87,9 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
+	if cfg.Lineage == nil {
+		cfg.Lineage = unsettled
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Client{
 		cfg:    cfg,
@@ -96,7 +103,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 // Propose asks the leader to put commands on the log and returns their outcomes,
 // one for each. At most 4096 commands and 1 MiB; more is refused.
 func (c *Client) Propose(ctx context.Context, address raft.ServerAddress, commands [][]byte) ([][]byte, error) {
-	if len(commands) > maxCommands || listSize(commands)+patienceSize > maxProposeBody {
+	if len(commands) > maxCommands || listSize(commands)+patienceSize+lineageSize > maxProposeBody {
 		return nil, fmt.Errorf("propose to %s: %w: the batch is too large", address, ErrRefused)
 	}
 	answer, err := c.ask(ctx, address, &call{kind: kindPropose, commands: commands})

@@ -140,7 +140,8 @@ func (c *clientConn) queueLocked(q *call) {
 		}
 		c.out = appendPatience(c.out, left)
 		if q.kind == kindPropose {
-			c.out = appendList(c.out, q.commands)
+			lineage := c.peer.client.cfg.Lineage()
+			c.out = appendList(append(c.out, lineage[:]...), q.commands)
 		} else {
 			c.out = append(c.out, q.body...)
 		}

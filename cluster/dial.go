@@ -20,6 +20,9 @@ type dialer struct {
 	dial        dialFunc // nil: TCP
 	now         func() time.Time
 	timeout     time.Duration // for all of it
+
+	lineage func() [lineageSize]byte // this node's
+	foreign func([lineageSize]byte)  // raft dialled a member, who is of that other one
 }
 
 // open dials a peer. When it returns, the peer has verified us, too: its hello
@@ -67,12 +70,17 @@ func (d *dialer) connect(ctx context.Context, address, protocol string, want raf
 	if got := conn.ConnectionState().NegotiatedProtocol; got != protocol {
 		return nil, fmt.Errorf("handshake: the peer does not speak %s", protocol)
 	}
-	found, err := readHello(conn)
+	found, lineage, err := readHello(conn)
 	if err != nil {
 		return nil, err
 	}
 	if want != "" && found != want {
 		return nil, fmt.Errorf("%w: server %s lives there, not %s", errWrongServer, found, want)
+	}
+	if protocol == protocolRaft {
+		if err = d.related(lineage); err != nil {
+			return nil, err
+		}
 	}
 	if err = raw.SetDeadline(time.Time{}); err != nil {
 		return nil, err //nolint:wrapcheck // open wraps it
@@ -96,25 +104,26 @@ func explainDialled(err error) error {
 // old one, its votes and appends would count twice, and acknowledged writes be lost.
 var errWrongServer = errors.New("another server")
 
-// readHello waits until the peer has accepted us, and returns who it is. It reads
-// not one byte more: what follows is for another reader.
-func readHello(conn net.Conn) (raft.ServerID, error) {
+// readHello waits until the peer has accepted us, and returns who it is, and of which
+// lineage. It reads not one byte more: what follows is for another reader.
+func readHello(conn net.Conn) (id raft.ServerID, lineage [lineageSize]byte, err error) {
 	var b [headerSize]byte
 	if _, err := io.ReadFull(conn, b[:]); err != nil {
-		return "", fmt.Errorf("not welcomed by the peer: %w", err)
+		return "", lineage, fmt.Errorf("not welcomed by the peer: %w", err)
 	}
 	h, err := parseHeader(b[:])
 	if err != nil {
-		return "", err
+		return "", lineage, err
 	}
 	if h.kind != kindHello {
-		return "", fmt.Errorf("%w: kind %d instead of a hello", errFrame, h.kind)
+		return "", lineage, fmt.Errorf("%w: kind %d instead of a hello", errFrame, h.kind)
 	}
-	id := make([]byte, h.size)
-	if _, err := io.ReadFull(conn, id); err != nil {
-		return "", fmt.Errorf("not welcomed by the peer: %w", err)
+	body := make([]byte, h.size)
+	if _, err := io.ReadFull(conn, body); err != nil {
+		return "", lineage, fmt.Errorf("not welcomed by the peer: %w", err)
 	}
-	return raft.ServerID(id), nil
+	lineage, body, err = cutLineage(body)
+	return raft.ServerID(body), lineage, err
 }
 
 // keepAlive makes the kernel find a dead peer within about 15 s on a connection

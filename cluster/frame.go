@@ -37,7 +37,7 @@ const (
 	// kindAnswer is added to the kind of a request for its answer.
 	kindAnswer kind = 0x80
 	// kindHello is the first frame from the accepting end, sent once it has
-	// verified the dialling end. Its body is the server id of the accepting end.
+	// verified the dialling end. Its body is lineage and server id of the accepting end.
 	kindHello kind = kindAnswer
 	// kindFailure answers any request: code u8 | text.
 	kindFailure kind = 0xff
@@ -68,7 +68,7 @@ func maxBody(k kind) int {
 	case kindConfirm, kindPing, kindPing | kindAnswer:
 		return 0
 	case kindHello:
-		return maxServerID
+		return lineageSize + maxServerID
 	case kindConfirm | kindAnswer:
 		return confirmationSize + maxServerID
 	case kindJoin, kindLeave, kindStatus, kindTransfer, kindExchange, kindFailure:

@@ -71,6 +71,8 @@ type Confirmation struct {
 type JoinRequest struct {
 	ID      raft.ServerID      `json:"id"`
 	Address raft.ServerAddress `json:"address"`
+	// Lineage is the sender's; the leader's must be the same.
+	Lineage [16]byte `json:"lineage"`
 	// Level is the highest command-set level that the sender understands.
 	Level uint64 `json:"level"`
 	// Name is the node name in the sender's certificate. It is not sent: the
@@ -116,6 +118,7 @@ type Status struct {
 	Judged           bool               `json:"judged"`            // it leads, and tells how its members are
 	FailureTolerance int                `json:"failure_tolerance"` // if judged: how many voters may fail
 	Epoch            uint64             `json:"recovery_epoch"`    // how often the cluster's state was restored or recovered
+	Lineage          [16]byte           `json:"lineage"`           // which recovery its data descend from; zero: of none, or it does not know yet
 	KeyCheck         [32]byte           `json:"key_check"`         // tells whether two nodes hold the same cluster key; not the key
 	Level            uint64             `json:"level"`             // the highest command-set level that it understands
 	ClusterLevel     uint64             `json:"cluster_level"`     // that the state it holds has reached

@@ -25,7 +25,7 @@ func scriptedPeer(t *testing.T, ca *authority, answer func(k byte, id uint64) []
 	serve := func(raw net.Conn) {
 		defer raw.Close()
 		conn := tls.Server(raw, cfg)
-		_, _ = conn.Write(cluster.AppendFrame(nil, 0x80, 0, nil))
+		_, _ = conn.Write(cluster.AppendFrame(nil, 0x80, 0, make([]byte, 16)))
 		in := cluster.NewFrameReader(conn)
 		for {
 			k, id, _, err := cluster.NextFrame(in)

@@ -56,6 +56,39 @@ func (s *Service) serveRPC(conn *tls.Conn, peer string) {
 	}
 }
 
+// admit counts a peer's connection, if it may have one more.
+func (s *Service) admit(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.conns >= maxConns || s.peers[name] >= s.cfg.MaxPeerConns {
+		return false
+	}
+	s.conns++
+	s.peers[name]++
+	return true
+}
+
+func (s *Service) dismiss(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns--
+	if s.peers[name]--; s.peers[name] == 0 {
+		delete(s.peers, name)
+	}
+}
+
+// rest waits; it returns false when the Service is closed meanwhile.
+func (s *Service) rest(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
+}
+
 // put writes answers.
 func (c *rpcConn) put(b []byte) error {
 	if err := c.conn.SetWriteDeadline(c.service.cfg.Now().Add(frameTimeout)); err != nil {
@@ -178,7 +211,7 @@ func (c *rpcConn) handle(ctx context.Context, k kind, body []byte) ([]byte, erro
 	handler := c.service.cfg.Handler
 	switch k {
 	case kindPropose:
-		return propose(ctx, handler, c.peer, body)
+		return c.service.propose(ctx, c.peer, body)
 	case kindJoin:
 		var request JoinRequest
 		if err := decodeSmall(body, &request); err != nil {
@@ -219,12 +252,19 @@ func transfer(ctx context.Context, handler Handler, body []byte) ([]byte, error)
 	return encodeSmall(leadership{ID: leader})
 }
 
-func propose(ctx context.Context, handler Handler, peer string, body []byte) ([]byte, error) {
+func (s *Service) propose(ctx context.Context, peer string, body []byte) ([]byte, error) {
+	lineage, body, err := cutLineage(body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	if err := s.akin(lineage); err != nil {
+		return nil, err
+	}
 	commands, err := decodeList(body)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	outcomes, err := handler.Propose(ctx, peer, commands)
+	outcomes, err := s.cfg.Handler.Propose(ctx, peer, commands)
 	if err != nil {
 		return nil, err
 	}

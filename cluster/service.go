@@ -61,6 +61,20 @@ type ServiceConfig struct {
 	// Handler answers requests. Required.
 	Handler Handler
 
+	// Lineage returns this node's, and with all bits set as long as raft must not speak to
+	// it: raft speaks only to members of the same, and proposals are taken only from them.
+	// Called concurrently. Nil: all are of one.
+	Lineage func() [16]byte
+
+	// Heard is called, concurrently, before raft is handed a connection whose other end was told
+	// that lineage, and from then on it must not change. False: it has, and the connection is
+	// closed. Nil: it never does.
+	Heard func(lineage [16]byte) bool
+
+	// Foreign is called, concurrently, when a member that raft dialled turns out to be of
+	// that other lineage. It must not block. Nil: nobody asks.
+	Foreign func(lineage [16]byte)
+
 	// Ended is called, concurrently, when a connection has ended on which a peer's raft
 	// spoke to this node's: perhaps the peer has, too. It must not block. Nil: nobody asks.
 	Ended func()
@@ -110,6 +124,15 @@ func (c *ServiceConfig) complete() error {
 	}
 	if c.Advertise == "" {
 		c.Advertise = c.Listener.Addr().String()
+	}
+	if c.Lineage == nil {
+		c.Lineage = func() (one [lineageSize]byte) { return one }
+	}
+	if c.Heard == nil {
+		c.Heard = func([lineageSize]byte) bool { return true }
+	}
+	if c.Foreign == nil {
+		c.Foreign = func([lineageSize]byte) {}
 	}
 	if c.Ended == nil {
 		c.Ended = func() {}
@@ -161,9 +184,12 @@ func NewService(cfg ServiceConfig) (*Service, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
-		cfg:    cfg,
-		tls:    tlsConfig,
-		dialer: dialer{clusterName: cfg.ClusterName, tls: cfg.ClientTLS, dial: cfg.Dial, now: cfg.Now, timeout: cfg.HandshakeTimeout},
+		cfg: cfg,
+		tls: tlsConfig,
+		dialer: dialer{
+			clusterName: cfg.ClusterName, tls: cfg.ClientTLS, dial: cfg.Dial, now: cfg.Now, timeout: cfg.HandshakeTimeout,
+			lineage: cfg.Lineage, foreign: cfg.Foreign,
+		},
 		ctx:    ctx,
 		cancel: cancel,
 		peers:  make(map[string]int),
@@ -281,7 +307,7 @@ func (s *Service) welcome(conn net.Conn) {
 // meet learns who a stranger is and serves it if it is a peer.
 func (s *Service) meet(raw net.Conn) {
 	keepAlive(raw)
-	conn, name, err := s.handshake(raw)
+	conn, name, told, err := s.handshake(raw)
 	s.mu.Lock()
 	if i := slices.Index(s.strangers, raw); i >= 0 {
 		s.strangers = slices.Delete(s.strangers, i, i+1)
@@ -298,40 +324,44 @@ func (s *Service) meet(raw net.Conn) {
 		return
 	}
 	defer s.dismiss(name)
-	if conn.ConnectionState().NegotiatedProtocol == protocolRaft {
+	switch {
+	case conn.ConnectionState().NegotiatedProtocol != protocolRaft:
+		s.serveRPC(conn, name)
+	case s.cfg.Heard(told):
 		s.stream.serve(conn, s.cfg.HandshakeTimeout)
-		return
+	default:
+		_ = conn.Close()
 	}
-	s.serveRPC(conn, name)
 }
 
 // handshake proves both ends to each other. In TLS 1.3 the dialling end is done
 // before we have seen its certificate, so it waits for our hello.
-func (s *Service) handshake(raw net.Conn) (*tls.Conn, string, error) {
+func (s *Service) handshake(raw net.Conn) (_ *tls.Conn, name string, told [lineageSize]byte, err error) {
 	deadline := s.cfg.Now().Add(s.cfg.HandshakeTimeout)
 	if err := raw.SetDeadline(deadline); err != nil {
-		return nil, "", fmt.Errorf("handshake: %w", err)
+		return nil, "", told, fmt.Errorf("handshake: %w", err)
 	}
 	conn := tls.Server(raw, s.tls)
 	if err := conn.HandshakeContext(s.ctx); err != nil {
-		return nil, "", fmt.Errorf("handshake: %w", explainAccepted(err))
+		return nil, "", told, fmt.Errorf("handshake: %w", explainAccepted(err))
 	}
 	state := conn.ConnectionState()
 	if p := state.NegotiatedProtocol; p != protocolRaft && p != protocolRPC {
-		return nil, "", fmt.Errorf("handshake: the peer speaks neither %s nor %s", protocolRaft, protocolRPC)
+		return nil, "", told, fmt.Errorf("handshake: the peer speaks neither %s nor %s", protocolRaft, protocolRPC)
 	}
-	name, err := checkPeer(&state, s.cfg.ClusterName)
+	name, err = checkPeer(&state, s.cfg.ClusterName)
 	if err != nil {
-		return nil, "", err
+		return nil, "", told, err
 	}
-	hello := endFrame(append(beginFrame(nil, kindHello, 0), s.cfg.ServerID...), 0)
+	told = s.cfg.Lineage()
+	hello := endFrame(append(append(beginFrame(nil, kindHello, 0), told[:]...), s.cfg.ServerID...), 0)
 	if _, err := conn.Write(hello); err != nil {
-		return nil, "", fmt.Errorf("greet %s: %w", name, err)
+		return nil, "", told, fmt.Errorf("greet %s: %w", name, err)
 	}
 	if err := raw.SetDeadline(time.Time{}); err != nil {
-		return nil, "", fmt.Errorf("handshake: %w", err)
+		return nil, "", told, fmt.Errorf("handshake: %w", err)
 	}
-	return conn, name, nil
+	return conn, name, told, nil
 }
 
 // explainAccepted says who it most likely is that speaks another protocol.
@@ -361,37 +391,4 @@ func (s *Service) logRefusal(conn net.Conn, err error) {
 		level = hclog.Warn
 	}
 	s.cfg.Logger.Log(level, "refused a connection", "remote_address", conn.RemoteAddr().String(), "error", err)
-}
-
-// admit counts a peer's connection, if it may have one more.
-func (s *Service) admit(name string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed || s.conns >= maxConns || s.peers[name] >= s.cfg.MaxPeerConns {
-		return false
-	}
-	s.conns++
-	s.peers[name]++
-	return true
-}
-
-func (s *Service) dismiss(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.conns--
-	if s.peers[name]--; s.peers[name] == 0 {
-		delete(s.peers, name)
-	}
-}
-
-// rest waits; it returns false when the Service is closed meanwhile.
-func (s *Service) rest(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-s.ctx.Done():
-		return false
-	}
 }

@@ -110,7 +110,7 @@ func impostor(t *testing.T, cfg *tls.Config) raft.ServerAddress {
 			if err != nil {
 				return
 			}
-			_, _ = conn.Write(cluster.AppendFrame(nil, 0x80, 0, nil))
+			_, _ = conn.Write(cluster.AppendFrame(nil, 0x80, 0, make([]byte, 16)))
 			_ = conn.Close()
 		}
 	}()
@@ -243,7 +243,7 @@ func dialRPC(t *testing.T, listener *pipeListener, cfg *tls.Config) *tls.Conn {
 	t.Cleanup(func() { _ = raw.Close() })
 	cfg.InsecureSkipVerify, cfg.NextProtos = true, []string{cluster.ProtocolRPC}
 	conn := tls.Client(raw, cfg)
-	if _, err := io.ReadFull(conn, make([]byte, 13+len("server-1"))); err != nil {
+	if _, err := io.ReadFull(conn, make([]byte, 13+16+len("server-1"))); err != nil {
 		t.Fatalf("no hello: %v", err)
 	}
 	return conn
@@ -296,7 +296,8 @@ func TestRequestsThatCannotBeReadAreRefused(t *testing.T) {
 	patience := []byte{0, 0, 1, 0}
 	for name, frame := range map[string][]byte{
 		"no patience":  cluster.AppendFrame(nil, cluster.KindPropose, 1, []byte{1}),
-		"no list":      cluster.AppendFrame(nil, cluster.KindPropose, 2, patience),
+		"no lineage":   cluster.AppendFrame(nil, cluster.KindPropose, 4, append(patience, 1, 2)),
+		"no list":      cluster.AppendFrame(nil, cluster.KindPropose, 2, append(patience, make([]byte, 16)...)),
 		"join, broken": cluster.AppendFrame(nil, 3, 3, append(patience, "{"...)),
 		"leave, array": cluster.AppendFrame(nil, 4, 4, append(patience, "[]"...)),
 	} {

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"cmp"
+	"encoding/binary"
 	"hash/maphash"
 	"slices"
 )
@@ -182,7 +183,7 @@ func (s *State) renewUsers() {
 	}
 }
 
-// beginEpoch is what happens to a state that is not the one that was acknowledged.
+// beginEpoch is what happens to a state that is not the one that was acknowledged, outside of the log.
 func (s *State) beginEpoch(id [16]byte, keepSessions bool) {
 	if !keepSessions {
 		none := newPairs(maphash.MakeSeed())
@@ -193,4 +194,11 @@ func (s *State) beginEpoch(id [16]byte, keepSessions bool) {
 	s.rolesVersion++
 	s.epoch, s.epochID = s.epoch+1, id
 	s.staged = staged{}
+	s.lineage = branch(s.lineage, id)
+}
+
+// branch is the lineage that a recovery begins.
+func branch(from, id [16]byte) [16]byte {
+	binary.BigEndian.PutUint64(id[:8], binary.BigEndian.Uint64(from[:8])+1)
+	return id
 }

@@ -71,6 +71,7 @@ func TestRestoreEndsWhatCannotBeKnown(t *testing.T) {
 		step{0, PutRole{Role: Role{Name: "own"}}, Outcome{Existed: true}},
 		step{0, PutRole{Role: Role{Name: "later"}}, Outcome{}},
 	)
+	s.state.lineage = [16]byte{7: 2, 15: 9}
 	before := s.state.summary()
 	if got := s.restore(chunked(saved, 7, 1, false, 100)); got != (Outcome{}) {
 		t.Fatalf("restore: %+v", got)
@@ -82,7 +83,7 @@ func TestRestoreEndsWhatCannotBeKnown(t *testing.T) {
 		step{0, pairOf(1), Outcome{}}, // the digest is free
 	)
 	after := s.state.summary()
-	if after.epoch != 1 || after.clusterID != before.clusterID || after.now != before.now || after.restore != [16]byte{} {
+	if after.epoch != 1 || after.lineage != before.lineage || after.clusterID != before.clusterID || after.now != before.now || after.restore != [16]byte{} {
 		t.Errorf("summary: %+v", after)
 	}
 	f := fsmOf(s)
@@ -443,7 +444,7 @@ func TestSaved(t *testing.T) {
 	}
 	want := Summary{
 		ClusterID: [16]byte{1}, KeyCheck: [32]byte{2}, Epoch: 4, Level: 3, Applied: f.state.applied, Now: start + hour,
-		Pairs: 8, Identities: 4, Users: 2, Roles: 1, Operations: f.state.operations.done.len(),
+		Lineage: [16]byte{7: 2, 15: 9}, Pairs: 8, Identities: 4, Users: 2, Roles: 1, Operations: f.state.operations.done.len(),
 	}
 	if d := cmp.Diff(want, got); d != "" || !bytes.Equal(b.Bytes(), persisted(t, f)) || f.Summary() != got {
 		t.Errorf("other bytes, or summary (-want +got):\n%s", d)
@@ -464,8 +465,11 @@ func TestBeginEpoch(t *testing.T) {
 		s := initialized(t)
 		s.play(step{0, pairOf(1), Outcome{}}, step{0, refreshOf(1, 2), saltOf(2)}, step{0, RestoreChunk{Restore: [16]byte{1}, Data: []byte{1}}, Outcome{}})
 		before := s.state.summary()
-		if epoch := fsmOf(s).BeginEpoch([16]byte{9}, keep); epoch != 1 || s.state.epochID != [16]byte{9} {
+		if epoch := fsmOf(s).BeginEpoch([16]byte{9, 15: 5}, keep); epoch != 1 || s.state.epochID != [16]byte{9, 15: 5} {
 			t.Errorf("epoch %d", epoch)
+		}
+		if want := [16]byte{7: 1, 15: 5}; s.state.lineage != want {
+			t.Errorf("lineage %x", s.state.lineage)
 		}
 		want := ""
 		again := refused(UnknownToken)

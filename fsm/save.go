@@ -60,6 +60,10 @@ func (v *view) forRestore(keepSessions bool) {
 // that; whatever was decided before is stale. The id is drawn at random: the same state may
 // be recovered twice. It returns the number of the epoch. The caller sees to it that all
 // members go on from the same state.
+//
+// With the epoch begins a lineage: how many recoveries the state descends from, in eight
+// bytes, big endian, and eight of the id. Nothing on the log changes it, a [Restore]
+// neither, so it is the same at all members at all times, whatever each has applied.
 func (f *FSM) BeginEpoch(id [16]byte, keepSessions bool) uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -5,6 +5,7 @@ type Summary struct {
 	ClusterID [16]byte // zero until the cluster is initialized
 	KeyCheck  [32]byte // fingerprint of the cluster key
 	Epoch     uint64   // the recovery epoch: how often the state was restored or recovered
+	Lineage   [16]byte // which recovery outside of the log it descends from; see [FSM.BeginEpoch]
 	Level     uint64   // the command-set level
 	Applied   uint64   // raft index of the newest command entry
 	Now       UnixMilli
@@ -30,6 +31,7 @@ func (v *summary) public() Summary {
 		ClusterID:  v.clusterID,
 		KeyCheck:   v.keyCheck,
 		Epoch:      v.epoch,
+		Lineage:    v.lineage,
 		Level:      v.level,
 		Applied:    v.applied,
 		Now:        v.now,
@@ -51,6 +53,7 @@ type summary struct {
 	level        uint64
 	epoch        uint64
 	epochID      [16]byte
+	lineage      [16]byte
 	generation   Generation
 	rolesVersion uint64
 	operation    uint64                    // number of the first operation
@@ -67,6 +70,7 @@ func (v *summary) code(x *codec) {
 	x.uint(&v.level, 1<<32)
 	x.uint(&v.epoch, maxCounter)
 	x.raw(v.epochID[:])
+	x.raw(v.lineage[:])
 	x.uint((*uint64)(&v.generation), maxCounter)
 	x.uint(&v.rolesVersion, maxCounter)
 	x.uint(&v.operation, maxCounter)
@@ -87,6 +91,7 @@ func (s *State) summary() summary {
 		level:        s.level,
 		epoch:        s.epoch,
 		epochID:      s.epochID,
+		lineage:      s.lineage,
 		generation:   s.generation,
 		rolesVersion: s.rolesVersion,
 		operation:    s.operations.done.start,
@@ -112,7 +117,7 @@ func (s *State) summary() summary {
 func (s *State) restoreSummary(sum *summary) {
 	s.now, s.applied = sum.now, sum.applied
 	s.clusterID, s.keyCheck = sum.clusterID, sum.keyCheck
-	s.level, s.epoch, s.epochID = sum.level, sum.epoch, sum.epochID
+	s.level, s.epoch, s.epochID, s.lineage = sum.level, sum.epoch, sum.epochID, sum.lineage
 	s.generation, s.rolesVersion = sum.generation, sum.rolesVersion
 	s.staged.id, s.staged.at = sum.restore, sum.restoreAt
 }

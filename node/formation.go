@@ -137,8 +137,8 @@ func (n *Node) stepMembership(ctx context.Context) (reason string, err error) {
 	if address, _ := n.replica.raft.LeaderWithID(); address == "" {
 		peers, _ := n.discover(ctx)
 		n.addresses.note(peers, servers)
-		if n.leftBehind(peers) {
-			n.fail(errors.New("the cluster was recovered without this node, whose data is from before; empty its path.data and start it, and it joins as a new member"))
+		if leftBehind(peers, n.replica.state.Summary().ClusterID, n.descent.own()) {
+			n.fail(errLeftBehind)
 		}
 		elsewhere, uncounted = n.listedElsewhere(peers), n.uncounted(peers)
 	}
@@ -183,15 +183,24 @@ func (n *Node) firstStart(ctx context.Context) (reason string, err error) {
 	if n.config.Discovery.SingleNode {
 		initial, peers, silent = []string{n.config.NodeName}, nil, nil
 	}
+	peers, newest, reason := newestLineage(peers)
+	if reason != "" {
+		return reason, nil
+	}
 	decision := cluster.FirstStart{Self: self, InitialMasterNodes: initial, Peers: peers, Silent: silent}.Decide()
 	switch {
 	case len(decision.Bootstrap) > 0:
 		n.log.Info("bootstrapping", "reason", decision.Reason)
+		n.descent.settle(lineage{})
 		if err := n.replica.raft.BootstrapCluster(raft.Configuration{Servers: decision.Bootstrap}).Error(); err != nil {
 			return "", fmt.Errorf("bootstrap: %w", err)
 		}
 		return "", nil
 	case len(decision.Join) > 0:
+		n.descent.settle(newest)
+		if n.descent.outlived(newest) {
+			n.fail(errLeftBehind)
+		}
 		return decision.Reason, n.askToJoin(ctx, decision.Join)
 	default:
 		return decision.Reason, nil
@@ -238,6 +247,7 @@ func (n *Node) askToJoin(ctx context.Context, via []raft.ServerAddress) error {
 		ID:      n.replica.id,
 		Address: raft.ServerAddress(n.config.Transport.PublishAddress()),
 		Level:   n.replica.levels.highest,
+		Lineage: n.descent.own(),
 	}
 	if n.replica.leads() {
 		return peerHandler{n}.Join(ctx, request)

@@ -109,6 +109,9 @@ func (h peerHandler) Join(ctx context.Context, request cluster.JoinRequest) erro
 	if _, fit := h.n.replica.inOffice(); !fit {
 		return h.notLeader() // it does not know yet what its predecessors have done
 	}
+	if own := h.n.descent.own(); own != request.Lineage {
+		return fmt.Errorf("%w: the cluster was recovered, and %s is not of the same recovery; empty its path.data and start it, and it joins as a new member", cluster.ErrRefused, request.Name)
+	}
 	if level := h.n.replica.state.Level(); request.Level < level {
 		return fmt.Errorf("%w: the cluster has reached command-set level %d, and the release of jeton on %s understands %d at most: install a later one",
 			cluster.ErrRefused, level, request.Name, request.Level)
@@ -154,38 +157,41 @@ func (h peerHandler) Exchange(ctx, conn context.Context, question []byte) ([]byt
 // Status describes this node.
 func (h peerHandler) Status(context.Context) (cluster.Status, error) { return h.n.status(), nil }
 
+// identify says who this node is, which it knows before raft has started.
+func (n *Node) identify() cluster.Status {
+	return cluster.Status{
+		ServerID:         n.replica.id,
+		Name:             n.config.NodeName,
+		ClusterName:      n.config.ClusterName,
+		TransportAddress: raft.ServerAddress(n.config.Transport.PublishAddress()),
+		HTTPAddress:      n.config.HTTP.PublishAddress(),
+		Version:          n.version,
+		Lineage:          n.descent.own(),
+		KeyCheck:         n.keyCheck,
+		Level:            n.replica.levels.highest,
+	}
+}
+
 func (n *Node) status() cluster.Status {
 	r := n.replica
 	_, leader := r.raft.LeaderWithID()
-	id, _, _ := r.state.Cluster()
 	servers := r.servers()
-	lastTerm, lastIndex := r.lastEntry()
 	members := make([]cluster.Member, len(servers))
 	for i, server := range servers {
 		members[i] = cluster.Member{ID: server.ID, Address: server.Address, Voter: server.Suffrage == raft.Voter, Name: n.names.of(server.ID)}
 	}
-	status := cluster.Status{
-		ServerID:         r.id,
-		Name:             n.config.NodeName,
-		ClusterName:      n.config.ClusterName,
-		ClusterID:        id,
-		TransportAddress: raft.ServerAddress(n.config.Transport.PublishAddress()),
-		HTTPAddress:      n.config.HTTP.PublishAddress(),
-		Version:          n.version,
-		Bootstrapped:     r.raft.LastIndex() > 0 || len(servers) > 0,
-		State:            r.raft.State().String(),
-		Term:             r.raft.CurrentTerm(),
-		Applied:          r.state.Applied(),
-		LastTerm:         lastTerm,
-		LastIndex:        lastIndex,
-		LastContact:      r.lastContact().Milliseconds(),
-		LeaderID:         leader,
-		Members:          members,
-		KeyCheck:         n.keyCheck,
-		Level:            r.levels.highest,
-		ClusterLevel:     r.state.Level(),
-		Epoch:            r.state.Summary().Epoch,
-	}
+	status := n.identify()
+	status.ClusterID, _, _ = r.state.Cluster()
+	status.Bootstrapped = r.raft.LastIndex() > 0 || len(servers) > 0
+	status.State = r.raft.State().String()
+	status.Term = r.raft.CurrentTerm()
+	status.Applied = r.state.Applied()
+	status.LastTerm, status.LastIndex = r.lastEntry()
+	status.LastContact = r.lastContact().Milliseconds()
+	status.LeaderID = leader
+	status.Members = members
+	status.ClusterLevel = r.state.Level()
+	status.Epoch = r.state.Summary().Epoch
 	n.judge(&status)
 	return status
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type Options struct {
 	Version string    // of the program, for people
 
 	wallTime func() time.Time // nil: the machine's; tests open data of long ago
+	patience time.Duration    // zero: recoveryPatience
 }
 
 // Node is one running member of the cluster. Its exported methods may be called
@@ -39,6 +41,7 @@ type Node struct {
 	stdout   io.Writer
 	version  string
 	wallTime func() time.Time // nil: the machine's
+	patience time.Duration
 
 	dir          *dataDir
 	transportTLS *certs.Reloader
@@ -49,6 +52,8 @@ type Node struct {
 
 	addresses  *addressBook
 	names      nameBook
+	descent    descent
+	doorman    *doorman
 	client     *cluster.Client
 	service    *cluster.Service
 	replica    *replica
@@ -95,7 +100,7 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 	n := &Node{
 		config: o.Config, log: o.Logger, stdout: o.Stdout, version: o.Version,
 		failed: make(chan error, 1), closed: make(chan struct{}), addresses: newAddressBook(), joining: make(chan struct{}, 1),
-		wallTime: o.wallTime,
+		wallTime: o.wallTime, patience: cmp.Or(o.patience, recoveryPatience),
 	}
 	for _, step := range []func(context.Context) error{
 		n.openDataDir,

@@ -87,8 +87,11 @@ func freePort(tb testing.TB) int {
 }
 
 func (s *site) open() (*Node, error) {
-	return Open(s.tb.Context(), Options{Config: s.config, Logger: hclog.NewNullLogger(), Version: "test"})
+	return Open(s.tb.Context(), Options{Config: s.config, Logger: hclog.NewNullLogger(), Version: "test", patience: sitePatience})
 }
+
+// sitePatience is long enough for a node in this process to answer another.
+const sitePatience = 400 * time.Millisecond
 
 // mustOpen opens the node and waits until it is ready.
 func (s *site) mustOpen() *Node {

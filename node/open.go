@@ -27,42 +27,17 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 	}
 	n.replica = r
 	n.names.heard([]cluster.Status{{ServerID: r.id, Name: n.config.NodeName}})
-	service, err := cluster.NewService(cluster.ServiceConfig{
-		Listener:    listener,
-		ClusterName: n.config.ClusterName,
-		ServerID:    r.id,
-		Advertise:   n.config.Transport.PublishAddress(),
-		ServerTLS:   n.transportTLS.TransportServer(),
-		ClientTLS:   n.peerTLS,
-		Handler:     peerHandler{n},
-		Ended:       r.peerEnded,
-		Now:         time.Now,
-		Logger:      n.log.Named("cluster"),
-	})
+	hasData, err := stores.hold()
 	if err != nil {
-		return errors.Join(fmt.Errorf("start the service for peers: %w", err), listener.Close())
+		return errors.Join(err, listener.Close())
 	}
-	n.service = service
-	r.nameOf = service.NameOf
-	n.onClose("service for peers", func() error {
-		err := service.Close()
-		n.serving.Wait() // here, where the last of the listeners is closed
+	n.doorman = &doorman{peerHandler: peerHandler{n}, hasData: hasData}
+	n.descent.fresh = !hasData
+	if err := n.openService(listener); err != nil {
 		return err
-	})
-	n.client, err = cluster.NewClient(cluster.ClientConfig{
-		ClusterName: n.config.ClusterName,
-		TLS:         n.peerTLS,
-		Now:         time.Now,
-		Logger:      n.log.Named("cluster"),
-	})
-	if err != nil {
-		return fmt.Errorf("prepare connections to peers: %w", err)
 	}
-	n.onClose("connections to peers", n.client.Close)
-	r.peers = n.client
-
 	transport, err := cluster.NewTransport(cluster.TransportConfig{
-		Stream:    service.StreamLayer(),
+		Stream:    n.service.StreamLayer(),
 		AddressOf: n.addresses.addressOf,
 		Incoming:  stores.joint.mend,
 		Outgrown:  stores.joint.outgrown,
@@ -82,7 +57,8 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 	}
 
 	rc := raftConfig(n.config, r.id, n.log, r.notify)
-	if err := n.recoverQuorum(context.Background(), stores, rc, transport); err != nil {
+	recovered, err := n.recoverQuorum(context.Background(), stores, rc, transport)
+	if err != nil {
 		return err
 	}
 	if err := r.start(rc, stores, transport); err != nil {
@@ -91,6 +67,59 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 	n.onClose("raft", func() error { return r.raft.Shutdown().Error() })
 	n.onClose("leadership watch", func() error { r.close(); return nil })
 	n.membership = cluster.NewMembership(r.raft)
+	if recovered {
+		if err := n.putAside(); err != nil {
+			return err
+		}
+	}
+	return n.reunite(context.Background(), hasData)
+}
+
+// openService serves peers, and prepares to ask them. It is served before raft has started:
+// who might be recovered elsewhere, alone, must learn that this node lives.
+func (n *Node) openService(listener net.Listener) error {
+	service, err := cluster.NewService(cluster.ServiceConfig{
+		Listener:    listener,
+		ClusterName: n.config.ClusterName,
+		ServerID:    n.replica.id,
+		Advertise:   n.config.Transport.PublishAddress(),
+		ServerTLS:   n.transportTLS.TransportServer(),
+		ClientTLS:   n.peerTLS,
+		Handler:     n.doorman,
+		Lineage:     n.descent.told,
+		Heard:       n.descent.heard,
+		Foreign:     n.metForeign,
+		Ended:       n.replica.peerEnded,
+		Now:         time.Now,
+		Logger:      n.log.Named("cluster"),
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("start the service for peers: %w", err), listener.Close())
+	}
+	n.service = service
+	n.replica.nameOf = service.NameOf
+	n.onClose("service for peers", func() error {
+		err := service.Close()
+		n.serving.Wait() // here, where the last of the listeners is closed
+		return err
+	})
+	n.client, err = cluster.NewClient(cluster.ClientConfig{
+		ClusterName: n.config.ClusterName,
+		TLS:         n.peerTLS,
+		Lineage:     n.descent.told,
+		Now:         time.Now,
+		Logger:      n.log.Named("cluster"),
+	})
+	if err != nil {
+		return fmt.Errorf("prepare connections to peers: %w", err)
+	}
+	n.onClose("connections to peers", n.client.Close)
+	n.replica.peers = n.client
+	n.serving.Go(func() {
+		if err := service.Serve(); err != nil && !errors.Is(err, cluster.ErrClosed) {
+			n.fail(fmt.Errorf("serve peers: %w", err))
+		}
+	})
 	return nil
 }
 
@@ -193,11 +222,7 @@ func (n *Node) openBackground(ctx context.Context) error {
 		n.background.Wait()
 		return nil
 	})
-	n.serving.Go(func() { //nolint:contextcheck // the service lasts until its Close
-		if err := n.service.Serve(); err != nil && !errors.Is(err, cluster.ErrClosed) {
-			n.fail(fmt.Errorf("serve peers: %w", err))
-		}
-	})
+	n.doorman.open.Store(true)
 	n.background.Go(func() { n.keepMembership(ctx) })
 	n.background.Go(func() { n.keepAutopilot(ctx) })
 	n.background.Go(func() { n.watchReadiness(ctx) })

@@ -90,39 +90,72 @@ func readPeers(path string, self survivor) (chosen survivor, err error) {
 }
 
 // recoverQuorum makes this node the only member of its cluster, if the operator has said
-// so. It comes before raft is started.
-func (n *Node) recoverQuorum(ctx context.Context, s *stores, rc *raft.Config, transport raft.Transport) error {
+// so. It comes before raft is started. It tells whether the file has been followed, and must
+// be put aside.
+//
+// From before it asks others until raft runs, this node answers that it is being recovered.
+// So of two survivors that reach each other one at most goes on: each serves before it asks,
+// so who serves later asks while the other serves, and refuses.
+//
+// Whenever the process ends, the data are those of before or the recovered ones. Raft makes
+// the snapshot count in one step, and what counts has everything: the state, its
+// lineage, the configuration. The log is dropped because it ends before it (further), here
+// or when the stores are opened again. Only the file may still be there; then this node is the
+// only member already.
+func (n *Node) recoverQuorum(ctx context.Context, s *stores, rc *raft.Config, transport raft.Transport) (followed bool, err error) {
 	path := n.dir.file(peersFile)
 	self := survivor{ID: n.replica.id, Address: raft.ServerAddress(n.config.Transport.PublishAddress())}
 	chosen, err := readPeers(path, self)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("recover by %s: %w", path, err)
+		return false, fmt.Errorf("recover by %s: %w", path, err)
 	}
+	n.doorman.recovering.Store(true)
 	members, err := lastConfiguration(s.logs, s.snapshots)
 	if err != nil {
-		return fmt.Errorf("recover by %s: %w", path, err)
+		return false, fmt.Errorf("recover by %s: %w", path, err)
+	}
+	if len(members.Servers) == 1 && members.Servers[0].ID == chosen.ID && members.Servers[0].Suffrage == raft.Voter {
+		n.log.Warn("this node is the only member of its cluster already: there is nothing to recover", "file", path)
+		return true, nil
 	}
 	if err := n.mayRecover(ctx, members); err != nil {
-		return fmt.Errorf("recover by %s: %w", path, err)
+		return false, fmt.Errorf("recover by %s: %w", path, err)
 	}
 	n.log.Warn("recovering the cluster from this node alone, as the operator has asked. Two things cannot be helped: " +
 		"what was acknowledged and is not in this node's log is lost, and what is in its log and was never acknowledged happens now")
 	state := &recovered{FSM: fsm.New(nil), levels: n.replica.levels, keepSessions: chosen.KeepSessions}
 	configuration := raft.Configuration{Servers: []raft.Server{{ID: chosen.ID, Address: chosen.Address}}}
-	if err := raft.RecoverCluster(rc, state, s.logs, s.stable, s.snapshots, transport, configuration); err != nil {
-		return fmt.Errorf("recover by %s: %w", path, err)
+	if err := raft.RecoverCluster(rc, state, s.logs, s.stable, further{s.snapshots}, transport, configuration); err != nil {
+		return false, fmt.Errorf("recover by %s: %w", path, err)
 	}
-	used := fmt.Sprintf("%s.epoch-%d", path, state.epoch)
+	n.log.Warn("the cluster was recovered, and this node is its only member. The lost members must not start again with the data they had: "+
+		"empty their path.data, and they join as new ones",
+		"applied", state.Applied(), "sessions_kept", chosen.KeepSessions, "former_members", len(members.Servers))
+	return true, nil
+}
+
+// putAside renames the file, so that it is not followed twice.
+func (n *Node) putAside() error {
+	path := n.dir.file(peersFile)
+	used := fmt.Sprintf("%s.epoch-%d", path, n.replica.state.Summary().Epoch)
 	if err := renameSynced(path, used); err != nil {
 		return fmt.Errorf("the cluster was recovered, but %s must not be read again: %w", path, err)
 	}
-	n.log.Warn("the cluster was recovered, and this node is its only member. The lost members must never start again with the data they had: "+
-		"empty their path.data, and they join as new ones",
-		"epoch", state.epoch, "applied", state.Applied(), "sessions_kept", chosen.KeepSessions, "former_members", len(members.Servers), "file", used)
+	n.log.Info("what the operator has asked for is done", "file", used)
 	return nil
+}
+
+// further is a store whose snapshots end one entry after what they hold. So the whole log
+// is from before such a snapshot, and is dropped as soon as that counts (joint.note): who
+// joins later gets the snapshot. Entries of before would give them the state of before.
+type further struct{ raft.SnapshotStore }
+
+// Create implements raft.SnapshotStore.
+func (s further) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration, configurationIndex uint64, transport raft.Transport) (raft.SnapshotSink, error) {
+	return s.SnapshotStore.Create(version, index+1, term, configuration, configurationIndex, transport) //nolint:wrapcheck // raft sees the store's own error
 }
 
 // recovered is the state that a recovery goes on from.
@@ -130,7 +163,6 @@ type recovered struct {
 	*fsm.FSM
 	levels       *levels
 	keepSessions bool
-	epoch        uint64
 }
 
 // Snapshot implements raft.FSM. It is called once, when the whole log is applied.
@@ -140,7 +172,7 @@ func (r *recovered) Snapshot() (raft.FSMSnapshot, error) {
 	}
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails
-	r.epoch = r.BeginEpoch(id, r.keepSessions)
+	r.BeginEpoch(id, r.keepSessions)
 	return r.FSM.Snapshot()
 }
 
@@ -178,26 +210,17 @@ func lastConfiguration(logs raft.LogStore, snapshots raft.SnapshotStore) (member
 
 // mayRecover refuses to split a cluster that is not lost.
 func (n *Node) mayRecover(ctx context.Context, members raft.Configuration) error {
-	patience, cancel := context.WithTimeout(ctx, recoveryPatience)
+	patience, cancel := context.WithTimeout(ctx, n.patience)
 	defer cancel()
 	votes := map[raft.ServerID]bool{}
-	var addresses []string
-	for _, seed := range n.config.Discovery.SeedHosts {
-		if seed != n.config.Transport.PublishAddress() { // nobody serves there yet
-			addresses = append(addresses, seed)
-		}
-	}
 	for _, member := range members.Servers {
 		if member.Suffrage == raft.Voter {
 			votes[member.ID] = true
 		}
-		if member.ID != n.replica.id {
-			addresses = append(addresses, string(member.Address))
-		}
 	}
 	// One that starts at this moment too refuses at first.
 	for {
-		answers, _ := n.askStatus(patience, addresses)
+		answers, _ := n.askStatus(patience, n.others(members.Servers))
 		if err := n.notLost(answers, votes); err != nil {
 			return err
 		}
@@ -210,22 +233,34 @@ func (n *Node) mayRecover(ctx context.Context, members raft.Configuration) error
 
 // notLost is why these answers forbid to go on alone; nil if they do not.
 func (n *Node) notLost(answers []cluster.Status, votes map[raft.ServerID]bool) error {
-	alive := 0
 	seen := map[raft.ServerID]bool{n.replica.id: true}
+	var other cluster.Status // a voter that lives
+	alive := 0
 	if votes[n.replica.id] {
 		alive++
 	}
 	for _, answer := range answers {
-		if answer.LeaderID != "" && answer.ServerID != n.replica.id {
-			return fmt.Errorf("%s at %s answers and knows a leader, so the cluster is not lost; remove the file and start this node as it is", answer.Name, answer.TransportAddress)
-		}
-		if !seen[answer.ServerID] && votes[answer.ServerID] {
-			alive++
+		if seen[answer.ServerID] {
+			continue
 		}
 		seen[answer.ServerID] = true
+		switch {
+		case answer.LeaderID != "":
+			return fmt.Errorf("%s at %s answers and knows a leader, so the cluster is not lost; remove the file and start this node as it is", answer.Name, answer.TransportAddress)
+		case answer.State == stateRecovering:
+			return fmt.Errorf("%s at %s is about to go on alone, too, and there would be two clusters: decide which of them goes on, "+
+				"remove this file on the other one, and do not start that before its path.data is empty", answer.Name, answer.TransportAddress)
+		case votes[answer.ServerID]:
+			other = answer
+			alive++
+		}
 	}
-	if alive > len(votes)/2 {
+	switch {
+	case alive > len(votes)/2:
 		return fmt.Errorf("%d of %d voters are alive, this one included, and can elect a leader; remove the file and start this node as it is", alive, len(votes))
+	case other.ServerID != "":
+		return fmt.Errorf("%s at %s has a vote and is alive, so not all others are lost: decide which of the two goes on, "+
+			"stop the other one, and do not start that before its path.data is empty", other.Name, other.TransportAddress)
 	}
 	return nil
 }
@@ -236,25 +271,4 @@ func renameSynced(from, to string) error {
 		return err //nolint:wrapcheck // wrapped by the caller
 	}
 	return store.SyncDir(filepath.Dir(to))
-}
-
-// leftBehind tells whether the cluster has been recovered without this node, which can
-// then only do harm: it might find others like itself and lead them.
-func (n *Node) leftBehind(peers []cluster.Status) bool {
-	own := n.replica.state.Summary()
-	for _, peer := range peers {
-		// Without a snapshot a node that starts does not know yet which cluster it is of.
-		ours := peer.ClusterID == own.ClusterID || own.ClusterID == [16]byte{}
-		if peer.State != raft.Leader.String() || !ours || peer.Epoch <= own.Epoch {
-			continue
-		}
-		counted := false
-		for _, member := range peer.Members {
-			counted = counted || member.ID == n.replica.id
-		}
-		if !counted {
-			return true
-		}
-	}
-	return false
 }

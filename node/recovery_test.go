@@ -10,12 +10,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
 	"jeton/cluster"
-	"jeton/fsm"
 	"jeton/node/config"
 )
 
@@ -90,19 +91,31 @@ func TestAClusterThatIsNotLostIsNotRecovered(t *testing.T) {
 		{"one leads", five, map[raft.ServerAddress]cluster.Status{"b:1": {ServerID: "b", Name: "b", LeaderID: "b"}}, "b at  answers and knows a leader"},
 		{"one follows, at an address of old", three, map[raft.ServerAddress]cluster.Status{"seed:1": {ServerID: "c", LeaderID: "b"}}, "knows a leader"},
 		{"two of three", three, map[raft.ServerAddress]cluster.Status{"b:1": {ServerID: "b"}}, "2 of 3 voters are alive"},
-		{"two of five", five, map[raft.ServerAddress]cluster.Status{"b:1": {ServerID: "b"}, "seed:1": {ServerID: "b"}}, ""},
+		{"two of five", five, map[raft.ServerAddress]cluster.Status{"b:1": {ServerID: "b", Name: "bee"}, "seed:1": {ServerID: "b", Name: "bee"}}, "bee at  has a vote and is alive"},
+		{"another is recovered", five, map[raft.ServerAddress]cluster.Status{"b:1": {ServerID: "b", Name: "bee", State: stateRecovering}}, "bee at  is about to go on alone, too"},
+		{"one of two of three is recovered", three, map[raft.ServerAddress]cluster.Status{"b:1": {ServerID: "b", State: stateRecovering}}, "about to go on alone, too"},
+		{"itself, by another name", three, map[raft.ServerAddress]cluster.Status{"seed:1": {ServerID: "me", State: stateRecovering}}, ""},
 		{"a stranger where one was", three, map[raft.ServerAddress]cluster.Status{"b:1": {ServerID: "new"}}, ""},
 		{"one without a vote", append(three[:3:3], guest), map[raft.ServerAddress]cluster.Status{"guest:1": {ServerID: "guest"}}, ""},
 		{"from one without a vote", []raft.Server{{ID: "me", Suffrage: raft.Nonvoter}, voter("b")}, nil, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := config.Default()
-			c.Discovery.SeedHosts = []string{"seed:1", "127.0.0.1:9300"} // the other is its own
-			n := &Node{config: c, log: hclog.NewNullLogger(), replica: &replica{id: "me", peers: hosts{statuses: test.statuses}}}
-			err := n.mayRecover(t.Context(), raft.Configuration{Servers: test.members})
-			if (err != nil) != (test.want != "") || err != nil && !strings.Contains(err.Error(), test.want) {
-				t.Error(err)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				c := config.Default()
+				c.Discovery.SeedHosts = []string{"seed:1", "127.0.0.1:9300"} // the other is its own
+				n := &Node{
+					config: c, log: hclog.NewNullLogger(), patience: recoveryPatience,
+					replica: &replica{id: "me", peers: hosts{statuses: test.statuses}},
+				}
+				began := time.Now()
+				err := n.mayRecover(t.Context(), raft.Configuration{Servers: test.members})
+				if (err != nil) != (test.want != "") || err != nil && !strings.Contains(err.Error(), test.want) {
+					t.Error(err)
+				}
+				if took := time.Since(began); err == nil && took < recoveryPatience {
+					t.Errorf("the others had %v to show themselves", took)
+				}
+			})
 		})
 	}
 }
@@ -168,11 +181,14 @@ func TestANodeIsNotRecoveredByMistake(t *testing.T) {
 	n := s.mustOpen()
 	s.mustClose(n)
 	path := s.survive(n.dir.identity.ServerID, false)
-	for _, want := range []string{"1 of 1 voters are alive", "does not name this node"} {
-		if _, err := s.open(); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
-			t.Errorf("opened: %v", err)
-		}
-		s.survive("somebody else", false)
+	n = s.mustOpen() // it is the only member already
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) || n.status().Epoch != 0 {
+		t.Errorf("the file is still there, or was followed: %v, %+v", err, n.status())
+	}
+	s.mustClose(n)
+	s.survive("somebody else", false)
+	if _, err := s.open(); err == nil || !strings.Contains(err.Error(), "does not name this node") || !strings.Contains(err.Error(), path) {
+		t.Errorf("opened: %v", err)
 	}
 
 	empty := newSite(t)
@@ -189,45 +205,94 @@ func TestANodeIsNotRecoveredByMistake(t *testing.T) {
 	}
 }
 
-// A member that was taken for lost and comes back with its data is told.
+// A member that was taken for lost and comes back with its data is told, with a snapshot or
+// without, when it does not know yet what it once applied.
 func TestWhoWasLeftBehindIsTold(t *testing.T) {
-	s := newSite(t)
-	n := s.mustOpen()
-	own := n.status()
-	recovered := own
-	recovered.ServerID, recovered.State, recovered.Epoch = "other", "Leader", 1
-	recovered.Members = []cluster.Member{{ID: "other", Voter: true}}
+	here, once, twice := [16]byte{7}, lineage{7: 1, 15: 1}, lineage{7: 2, 15: 1}
 	for name, test := range map[string]struct {
-		alter func(*cluster.Status)
-		want  bool
+		own       lineage
+		clusterID [16]byte
+		peers     []cluster.Status
+		want      bool
 	}{
-		"recovered":         {func(*cluster.Status) {}, true},
-		"not recovered":     {func(s *cluster.Status) { s.Epoch = 0 }, false},
-		"does not lead":     {func(s *cluster.Status) { s.State = "Follower" }, false},
-		"another cluster":   {func(s *cluster.Status) { s.ClusterID[0]++ }, false},
-		"counts this one":   {func(s *cluster.Status) { s.Members = append(s.Members, own.Members...) }, false},
-		"restored, as many": {func(s *cluster.Status) { s.Members = own.Members }, false},
+		"recovered":             {lineage{}, here, []cluster.Status{{ClusterID: here}, {ClusterID: here, Lineage: once}}, true},
+		"recovered again":       {once, here, []cluster.Status{{ClusterID: here, Lineage: twice}}, true},
+		"without a snapshot":    {lineage{}, [16]byte{}, []cluster.Status{{ClusterID: here, Lineage: once}}, true},
+		"nobody answers":        {lineage{}, here, nil, false},
+		"not recovered":         {lineage{}, here, []cluster.Status{{ClusterID: here, Epoch: 3}}, false},
+		"another cluster":       {lineage{}, here, []cluster.Status{{ClusterID: [16]byte{8}, Lineage: once}}, false},
+		"recovered itself":      {once, here, []cluster.Status{{ClusterID: here}}, false},
+		"of the same recovery":  {once, here, []cluster.Status{{ClusterID: here, Lineage: once}}, false},
+		"both recovered, apart": {once, here, []cluster.Status{{ClusterID: here, Lineage: lineage{7: 1, 15: 2}}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			peer := recovered
-			test.alter(&peer)
-			if got := n.leftBehind([]cluster.Status{own, peer}); got != test.want {
+			if got := leftBehind(test.peers, test.clusterID, test.own); got != test.want {
 				t.Errorf("left behind: %v", got)
 			}
 		})
 	}
 }
 
-// A member without a snapshot does not know, before it meets a leader, what it once applied.
-// Two such members led a cluster that had been recovered without them.
-func TestWhoWasLeftBehindWithoutASnapshotIsTold(t *testing.T) {
-	n := &Node{replica: &replica{id: "own", state: fsm.New(nil)}}
-	peer := cluster.Status{ServerID: "other", State: "Leader", ClusterID: [16]byte{7}, Epoch: 1, Members: []cluster.Member{{ID: "other"}}}
-	if !n.leftBehind([]cluster.Status{peer}) {
-		t.Error("it goes on")
+// Who asks raft's question of a member that was recovered ends, whatever else it knows.
+func TestWhoMeetsTheRecoveredSurvivorEnds(t *testing.T) {
+	for name, test := range map[string]struct {
+		own    *lineage
+		theirs lineage
+		want   bool
+	}{
+		"left behind":     {&lineage{}, lineage{7: 1}, true},
+		"went on":         {&lineage{7: 1}, lineage{}, false},
+		"both, apart":     {&lineage{7: 1, 15: 1}, lineage{7: 1, 15: 2}, false},
+		"not settled yet": {nil, lineage{7: 1}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := &Node{failed: make(chan error, 1)}
+			if test.own != nil {
+				n.descent.settle(*test.own)
+				n.descent.settle(lineage{7: 99}) // the first counts
+			}
+			n.metForeign(test.theirs)
+			if got := len(n.failed) > 0; got != test.want {
+				t.Errorf("it ends: %v", got)
+			}
+		})
 	}
-	peer.Members = append(peer.Members, cluster.Member{ID: "own"})
-	if n.leftBehind([]cluster.Status{peer}) {
-		t.Error("a member of the recovered cluster ends")
+}
+
+// A new node joins those that went on, and waits as long as it cannot tell who that is.
+func TestANewNodeJoinsTheNewestLineage(t *testing.T) {
+	once, other, twice := lineage{7: 1, 15: 1}, lineage{7: 1, 15: 2}, lineage{7: 2}
+	member := func(name string, l lineage) cluster.Status {
+		return cluster.Status{Name: name, State: "Follower", Bootstrapped: true, Lineage: l}
+	}
+	starting, recovering, empty := member("c", lineage{}), member("d", lineage{}), cluster.Status{Name: "e", State: "Follower"}
+	starting.State, recovering.State = "", stateRecovering
+	for name, test := range map[string]struct {
+		peers  []cluster.Status
+		kin    string
+		newest lineage
+		reason string
+	}{
+		"nobody":                 {nil, "", lineage{}, ""},
+		"none has any data":      {[]cluster.Status{empty, {Name: "f"}}, "ef", lineage{}, ""},
+		"never recovered":        {[]cluster.Status{member("a", lineage{}), member("b", lineage{}), empty}, "abe", lineage{}, ""},
+		"recovered":              {[]cluster.Status{member("a", lineage{}), member("b", once), empty}, "be", once, ""},
+		"recovered, first":       {[]cluster.Status{member("a", twice), member("b", once), member("c", twice)}, "ac", twice, ""},
+		"one is starting":        {[]cluster.Status{starting, member("b", once)}, "b", once, ""},
+		"all are starting":       {[]cluster.Status{starting, empty}, "", lineage{}, "waiting for c, which is starting"},
+		"one is recovered now":   {[]cluster.Status{member("a", lineage{}), recovering}, "", lineage{}, "waiting for d, from which"},
+		"two, apart":             {[]cluster.Status{member("a", once), member("b", other)}, "", once, "a and b were both recovered, each alone"},
+		"two, and one in common": {[]cluster.Status{member("a", once), member("b", other), member("c", twice)}, "c", twice, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			kin, newest, reason := newestLineage(test.peers)
+			names := ""
+			for _, peer := range kin {
+				names += peer.Name
+			}
+			if names != test.kin || newest != test.newest && reason == "" || !strings.HasPrefix(reason, test.reason) || (reason == "") != (test.reason == "") {
+				t.Errorf("%q, %x, %q", names, newest, reason)
+			}
+		})
 	}
 }

@@ -82,6 +82,19 @@ func assembleStores(opened *store.Log, dir *dataDir, c *config.Config, log hclog
 	return s, nil
 }
 
+// hold tells whether there is anything: a log, or a snapshot.
+func (s *stores) hold() (anything bool, err error) {
+	last, err := s.logs.LastIndex()
+	if err != nil {
+		return false, fmt.Errorf("find the end of the log: %w", err)
+	}
+	snapshots, err := s.snapshots.List()
+	if err != nil {
+		return false, fmt.Errorf("list snapshots: %w", err)
+	}
+	return last > 0 || len(snapshots) > 0, nil
+}
+
 func (s *stores) close() error {
 	return s.log.Close()
 }

@@ -1,0 +1,177 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"jeton/cluster"
+)
+
+// lineage names the recovery that a state descends from: how many there were, in eight
+// bytes, and eight drawn at random, for one state may be recovered twice. Zero: none.
+//
+// A recovery leaves two sets of data that raft cannot tell apart. Members that were taken
+// for lost still count the survivor as a voter. If they came back with their data, enough of
+// them could elect a leader, whose term would make the survivor its follower; whose log
+// would replace the survivor's where the two differ; and the state, which is not the same
+// any more, would apply its entries. What was acknowledged since would be gone.
+//
+// So raft never speaks across lineages (cluster.ServiceConfig), and this is why none of it gets by:
+//
+//   - The lineage is a part of the state, and so of the snapshot that a recovery ends with. They are
+//     on the disk together or not at all. No entry of the log changes it, so a member has its lineage
+//     as soon as raft has read the snapshot, whatever else it has to apply.
+//   - A node that has data is of no lineage, and nobody's raft speaks to it nor it to others, until it
+//     has read its state and asked the other members (reunite). One without is of none as long
+//     as raft has not spoken to it, and may then join who was recovered: whichever
+//     comes first settles it. From then on it never changes while the process lives.
+//   - A recovered log begins after the snapshot (further), so a new member gets that
+//     snapshot before anything else, and with it the lineage. Until then it has no entry: if
+//     its process ends it chooses anew, and nothing is mixed.
+//
+// A quorum for a read needs no such check. It is of voters that one leader counts, in its
+// term; who was recovered votes for no former leader any more, so any later leader of the
+// former cluster has voters in common with that quorum, as if the recovered one had died.
+type lineage [16]byte
+
+// recoveries is how many there were.
+func (l lineage) recoveries() uint64 { return binary.BigEndian.Uint64(l[:8]) }
+
+// descent is what a node knows of its own lineage.
+type descent struct {
+	fresh   bool // no data: it may join anybody
+	settled atomic.Pointer[lineage]
+}
+
+// settle is final.
+func (d *descent) settle(l lineage) { d.settled.CompareAndSwap(nil, &l) }
+
+// own is zero, too, if it is not settled yet.
+func (d *descent) own() lineage {
+	if l := d.settled.Load(); l != nil {
+		return *l
+	}
+	return lineage{}
+}
+
+// told is what other nodes are told; see cluster.ServiceConfig.
+func (d *descent) told() (told [16]byte) {
+	if l := d.settled.Load(); l != nil {
+		return *l
+	}
+	for i := range told {
+		if !d.fresh {
+			told[i] = 0xff
+		}
+	}
+	return told
+}
+
+// heard settles the lineage that a peer was told, whose raft is about to speak to this
+// node's. False: it is another by now.
+func (d *descent) heard(told [16]byte) bool {
+	if d.fresh {
+		d.settle(lineage{})
+	}
+	return d.settled.Load() != nil && d.own() == told
+}
+
+// outlived tells whether a cluster of that lineage has been recovered without this node.
+func (d *descent) outlived(by lineage) bool {
+	l := d.settled.Load()
+	return l != nil && by.recoveries() > l.recoveries()
+}
+
+// errLeftBehind ends a node that can only do harm: it might find others like itself and
+// serve what they still have, which ended in the recovered cluster.
+var errLeftBehind = errors.New("the cluster was recovered without this node, whose data are from before; empty its path.data and start it, and it joins as a new member")
+
+// metForeign is called when a member that raft dialled is of another lineage.
+func (n *Node) metForeign(theirs [16]byte) {
+	if n.descent.outlived(theirs) {
+		n.fail(errLeftBehind)
+	}
+}
+
+// reunionTimeout bounds how long a node that starts waits for others to answer.
+const reunionTimeout = time.Second
+
+// reunite asks all that this node knows whether the cluster has gone on without it, and then
+// settles its lineage, if it has any data. Raft runs already, but cut off: see lineage.
+func (n *Node) reunite(ctx context.Context, hasData bool) error {
+	if !hasData {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, reunionTimeout)
+	defer cancel()
+	own := n.replica.state.Summary()
+	peers, _ := n.askStatus(ctx, n.others(n.replica.servers()))
+	if leftBehind(peers, own.ClusterID, own.Lineage) {
+		return errLeftBehind
+	}
+	n.descent.settle(own.Lineage)
+	return nil
+}
+
+// others are the addresses at which other nodes may be.
+func (n *Node) others(members []raft.Server) (addresses []string) {
+	for _, seed := range n.config.Discovery.SeedHosts {
+		if seed != n.config.Transport.PublishAddress() {
+			addresses = append(addresses, seed)
+		}
+	}
+	for _, member := range members {
+		if member.ID != n.replica.id {
+			addresses = append(addresses, string(member.Address))
+		}
+	}
+	return addresses
+}
+
+// leftBehind tells whether one of these nodes belongs to the same cluster after a later
+// recovery. A node without a snapshot does not know which cluster it is of before it meets a leader.
+func leftBehind(peers []cluster.Status, clusterID [16]byte, own lineage) bool {
+	for _, peer := range peers {
+		ours := peer.ClusterID == clusterID || clusterID == [16]byte{}
+		if ours && lineage(peer.Lineage).recoveries() > own.recoveries() {
+			return true
+		}
+	}
+	return false
+}
+
+// newestLineage returns whom a new node may join: of those that have data the ones of the
+// newest lineage. The reason is why it has to wait, empty if it has not.
+func newestLineage(peers []cluster.Status) (kin []cluster.Status, newest lineage, reason string) {
+	var starting, first string // names
+	for _, peer := range peers {
+		switch l := lineage(peer.Lineage); {
+		case peer.State == stateRecovering:
+			return nil, newest, fmt.Sprintf("waiting for %s, from which the cluster is being recovered", peer.Name)
+		case !peer.Bootstrapped:
+		case peer.State == "":
+			starting = peer.Name
+		case first == "" || l.recoveries() > newest.recoveries():
+			newest, first = l, peer.Name
+		}
+	}
+	if first == "" && starting != "" {
+		return nil, newest, fmt.Sprintf("waiting for %s, which is starting", starting)
+	}
+	for _, peer := range peers {
+		l := lineage(peer.Lineage)
+		switch {
+		case !peer.Bootstrapped, peer.State != "" && l == newest:
+			kin = append(kin, peer)
+		case peer.State != "" && l.recoveries() == newest.recoveries():
+			return nil, newest, fmt.Sprintf("%s and %s were both recovered, each alone: decide which of them goes on, stop the other, and empty its path.data", first, peer.Name)
+		}
+	}
+	return kin, newest, ""
+}

@@ -1,0 +1,180 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"jeton/node/certs"
+)
+
+// sibling is one more node of the site's cluster.
+func (s *site) sibling(name string) *site {
+	s.tb.Helper()
+	other, c := *s, *s.config
+	other.config = &c
+	err := s.folder.IssueNode(certs.NodeRequest{
+		Identity: certs.Identity{Cluster: "jeton", Node: name}, Hosts: []string{"127.0.0.1"}, Lifetime: time.Hour,
+	})
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	c.NodeName, c.DataPath = name, s.tb.TempDir()
+	c.Discovery.SingleNode = false
+	c.Discovery.SeedHosts = []string{s.config.Transport.PublishAddress()}
+	c.HTTP.Port, c.Transport.Port = freePort(s.tb), freePort(s.tb)
+	c.Transport.TLS.Files, c.HTTP.TLS.Files = s.folder.NodeTransport(name), s.folder.NodeHTTP(name)
+	return &other
+}
+
+// twoOfFour makes a cluster of two nodes and two voters that are not there, and stops it.
+func twoOfFour(t *testing.T) (one, two *site, ids [2]raft.ServerID) {
+	t.Helper()
+	one = newSite(t)
+	first := one.mustOpen()
+	two = one.sibling("two")
+	second := two.mustOpen()
+	ids = [2]raft.ServerID{first.replica.id, second.replica.id}
+	if err := first.membership.Promote(t.Context(), ids[1]); err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range []raft.ServerID{"lost", "gone"} {
+		_, err := first.membership.AddOrUpdate(t.Context(), id, raft.ServerAddress(fmt.Sprintf("127.0.0.1:%d", i+1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		err = first.membership.Promote(ctx, id) // with the second, nobody can agree any more
+		cancel()
+		if (err != nil) != (i == 1) {
+			t.Fatal(err)
+		}
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for len(second.replica.voters()) < 4 && time.Now().Before(deadline) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if got := len(second.replica.voters()); got != 4 {
+		t.Fatalf("%d voters", got)
+	}
+	one.mustClose(first)
+	two.mustClose(second)
+	return one, two, ids
+}
+
+// Two survivors that were to go on alone took each other for lost: their ports were open, and
+// nobody served them. There were two clusters.
+func TestOfTwoSurvivorsAtMostOneGoesOn(t *testing.T) {
+	one, two, ids := twoOfFour(t)
+	one.survive(ids[0], false)
+	two.survive(ids[1], false)
+	var opening sync.WaitGroup
+	opened, refused := make([]*Node, 2), make([]error, 2)
+	for i, s := range []*site{one, two} {
+		opening.Go(func() {
+			opened[i], refused[i] = s.open()
+		})
+	}
+	opening.Wait()
+	on := 0
+	for i, n := range opened {
+		if n != nil {
+			on++
+			one.mustClose(n)
+		}
+		if err := refused[i]; err != nil && !strings.Contains(err.Error(), "decide which of the") &&
+			!strings.Contains(err.Error(), "knows a leader") {
+			t.Error(err)
+		}
+	}
+	if on > 1 {
+		t.Error("both went on")
+	}
+}
+
+// A member that was left behind refuses to start where it can learn it, and ends when it
+// does; emptied, it joins, with the lineage and the state of the survivor.
+func TestWhoWasLeftBehindEndsAndJoinsAnew(t *testing.T) {
+	one, two, ids := twoOfFour(t)
+	early, err := two.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	one.survive(ids[0], false)
+	if _, err := one.open(); err == nil || !strings.Contains(err.Error(), "two at "+two.config.Transport.PublishAddress()+" has a vote and is alive") {
+		t.Fatalf("one went on beside two: %v", err)
+	}
+	two.mustClose(early)
+
+	survivor := one.mustOpen()
+	before := survivor.descent.own()
+	if before.recoveries() != 1 || survivor.status().Epoch != 1 {
+		t.Fatalf("lineage %x, epoch %d", before, survivor.status().Epoch)
+	}
+	if _, err := two.open(); !errors.Is(err, errLeftBehind) {
+		t.Errorf("with its data of before: %v", err)
+	}
+
+	one.mustClose(survivor)
+	early, err = two.open() // nobody tells it
+	if err != nil {
+		t.Fatal(err)
+	}
+	survivor = one.mustOpen()
+	if err := early.Wait(); !errors.Is(err, errLeftBehind) {
+		t.Errorf("it has met the survivor: %v", err)
+	}
+	two.mustClose(early)
+	if status := survivor.status(); len(status.Members) != 1 || survivor.descent.own() != before {
+		t.Errorf("the survivor says %+v, lineage %x", status, survivor.descent.own())
+	}
+
+	if err := os.RemoveAll(two.config.DataPath); err != nil {
+		t.Fatal(err)
+	}
+	anew := two.mustOpen()
+	if anew.descent.own() != before || lineage(anew.replica.state.Summary().Lineage) != before || anew.status().Epoch != 1 {
+		t.Errorf("lineage %x, its state's %x, epoch %d", anew.descent.own(), anew.replica.state.Summary().Lineage, anew.status().Epoch)
+	}
+	access, _ := one.issue()
+	if got := two.authenticate(access); got != 200 {
+		t.Errorf("a token of the survivor: %d", got)
+	}
+}
+
+// A new node may choose whom to join as long as nobody's raft has spoken to it.
+func TestALineageIsSettledOnce(t *testing.T) {
+	once := lineage{7: 1}
+	starting := [16]byte{}
+	for i := range starting {
+		starting[i] = 0xff
+	}
+	for name, test := range map[string]struct {
+		fresh bool
+		first func(d *descent) bool
+		told  [16]byte
+		own   lineage
+	}{
+		"starting":               {false, func(*descent) bool { return true }, starting, lineage{}},
+		"spoken to too early":    {false, func(d *descent) bool { return !d.heard(starting) && !d.heard([16]byte{}) }, starting, lineage{}},
+		"has read its state":     {false, func(d *descent) bool { d.settle(once); return d.heard(once) }, once, once},
+		"new":                    {true, func(*descent) bool { return true }, [16]byte{}, lineage{}},
+		"new, spoken to":         {true, func(d *descent) bool { ok := d.heard([16]byte{}); d.settle(once); return ok }, [16]byte{}, lineage{}},
+		"new, joins":             {true, func(d *descent) bool { d.settle(once); return d.heard(once) }, once, once},
+		"new, joins just before": {true, func(d *descent) bool { d.settle(once); return !d.heard([16]byte{}) }, once, once},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &descent{fresh: test.fresh}
+			if !test.first(d) || d.told() != test.told || d.own() != test.own {
+				t.Errorf("it tells %x, and is of %x", d.told(), d.own())
+			}
+		})
+	}
+}

@@ -23,12 +23,13 @@ const (
 // process is not root (a group may be needed then; PostgreSQL has the same rule,
 // and secrets mounted by Kubernetes satisfy it).
 func ReadPrivate(path string) ([]byte, error) {
-	return readSecret(path, "private key", func(content []byte) bool { return bytes.Contains(content, []byte("PRIVATE KEY-----")) })
+	return ReadSecret(path, "private key", func(content []byte) bool { return bytes.Contains(content, []byte("PRIVATE KEY-----")) })
 }
 
-// readSecret reads a secret. Nobody is told to change the permissions of a file that
-// holds none: it was named by mistake, and others may need it as it is.
-func readSecret(path, what string, holdsOne func(content []byte) bool) ([]byte, error) {
+// ReadSecret reads a file of which holdsOne tells whether it holds a secret of that kind,
+// and is as strict as [ReadPrivate]. Nobody is told to change the permissions of a file
+// that holds none: it was named by mistake, and others may need it as it is.
+func ReadSecret(path, what string, holdsOne func(content []byte) bool) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // a *PathError already says what was attempted

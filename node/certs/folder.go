@@ -154,7 +154,7 @@ func CreateClusterKey(path string) error {
 // LoadClusterKey reads the cluster key. The file must be as private as that of a private
 // key, see [ReadPrivate]. No error tells anything of its content.
 func LoadClusterKey(path string) ([]byte, error) {
-	content, err := readSecret(path, "cluster key", func(content []byte) bool { return decodeClusterKey(content) != nil })
+	content, err := ReadSecret(path, "cluster key", func(content []byte) bool { return decodeClusterKey(content) != nil })
 	if err != nil {
 		return nil, fmt.Errorf("read the cluster key: %w", err)
 	}

@@ -261,8 +261,9 @@ func TestPasswordFile(t *testing.T) {
 		"one line":        {"changeme\n", 0o600, "", "changeme", ""},
 		"no end of line":  {" change me ", 0o400, "", " change me ", ""},
 		"Windows":         {"changeme\r\n", 0o600, "", "changeme", ""},
-		"readable by all": {"changeme\n", 0o644, "", "", "others may read or change this secret"},
+		"readable by all": {"changeme\n", 0o644, "", "", "others may read or change this password"},
 		"empty":           {"\n", 0o600, "", "", "is empty; write the password into it"},
+		"another's file":  {"canary\ncanary\n", 0o644, "", "", "secret holds no password"},
 		"two lines":       {"canary\ncanary\n", 0o600, "", "", "has more than one line"},
 		"beside another":  {"canary\n", 0o600, "canary", "", "is given beside bootstrap.password"},
 	} {

@@ -281,25 +281,31 @@ func setPasswordFile(c *Config, g given) error {
 	if err != nil {
 		return err
 	}
-	content, err := certs.ReadPrivate(name)
+	oneLine := func(content []byte) bool { return !strings.ContainsAny(passwordIn(content), "\r\n") }
+	content, err := certs.ReadSecret(name, "password", oneLine)
 	if err != nil {
 		return fmt.Errorf("read the password: %w", err)
 	}
-	password := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+	password := passwordIn(content)
 	switch {
 	case password == "":
 		return fmt.Errorf("%s is empty; write the password into it", name)
-	case strings.ContainsAny(password, "\r\n"):
+	case !oneLine(content):
 		return fmt.Errorf("%s has more than one line; write only the password into it", name)
 	}
 	c.BootstrapPassword = realm.NewSecret(password)
 	return nil
 }
 
+// passwordIn is a file's content without the end of its line.
+func passwordIn(content []byte) string {
+	return strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+}
+
 func readSettings() []setting {
 	return []setting{
 		choice("read.mode", func(c *Config) *string { return &c.Read.Mode }, []string{ReadLease, ReadQuorum},
-			"How a node makes sure that a token it accepts was not invalidated elsewhere: quorum asks a majority of the nodes each time; lease asks nobody while it holds a lease. Not lease on machines that may be suspended and resumed."),
+			"How a node makes sure that a token it accepts was not invalidated elsewhere: quorum asks a majority of the nodes each time; lease asks nobody while it holds a lease. Nodes may differ: the setting is about what a node answers, and every leader reckons with the leases of others. Not lease on machines that may be suspended and resumed."),
 		duration("read.lease", func(c *Config) *time.Duration { return &c.Read.Lease }, 200*time.Millisecond, 5*time.Second,
 			"How long such a lease lasts, and so about the longest that invalidations wait once after a node has died."),
 	}

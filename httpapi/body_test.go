@@ -116,7 +116,7 @@ func TestHeldBodies(t *testing.T) {
 		if answer := serve(h, &grant); answer.Code != http.StatusOK {
 			t.Fatalf("the first: status %d", answer.Code)
 		}
-		want := exception("es_rejected_execution_exception", "rejected execution: too many request bodies are held", "503")
+		want := repeatable("es_rejected_execution_exception", "rejected execution: too many request bodies are held", repeat, "503")
 		if refused == nil || refused.Code != http.StatusServiceUnavailable || refused.Header().Get("Retry-After") != "1" ||
 			refused.Body.String() != want {
 			t.Fatalf("one too many: %+v", refused)

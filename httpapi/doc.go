@@ -32,7 +32,7 @@
 // would make it worse. Who floods that queue crowds out the requests of its own network,
 // and then those with the same user names, before others. Repeating any request is safe. An outage is a
 // security_exception with Elasticsearch's own reason ("unable to perform requested
-// action"), overload an es_rejected_execution_exception.
+// action"), overload an es_rejected_execution_exception; caused_by says what to do.
 //
 // # OAuth 2.0
 //

@@ -20,6 +20,12 @@ const (
 	challengeExpired       = `Bearer realm="security", error="invalid_token", error_description="The access token expired"`
 )
 
+// What a client can do about an outage or overload. Elasticsearch has the cause there.
+const (
+	adviceRepeat = "repeat the request, at any node, after the seconds in Retry-After: repeating is safe"
+	adviceOutage = "this node cannot know now, say because no leader is elected or no majority of the nodes answers; " + adviceRepeat
+)
+
 // Elasticsearch's names of exceptions.
 const (
 	typeSecurity        = "security_exception"
@@ -278,17 +284,17 @@ func replyForCapacity(_ *exchange, err error) (reply, bool) {
 	case errors.Is(err, realm.ErrBusy):
 		return reply{
 			status: http.StatusTooManyRequests, kind: typeRejected, retry: true,
-			reason: "rejected execution: too many passwords wait to be verified",
+			reason: "rejected execution: too many passwords wait to be verified", cause: cause{typeStatus, adviceRepeat},
 		}, true
 	case errors.Is(err, realm.ErrOverloaded):
 		return reply{
 			status: http.StatusServiceUnavailable, kind: typeRejected, retry: true,
-			reason: "rejected execution: too many writes are pending",
+			reason: "rejected execution: too many writes are pending", cause: cause{typeStatus, adviceRepeat},
 		}, true
 	case errors.Is(err, errBodies):
 		return reply{
 			status: http.StatusServiceUnavailable, kind: typeRejected, retry: true,
-			reason: "rejected execution: too many request bodies are held",
+			reason: "rejected execution: too many request bodies are held", cause: cause{typeStatus, adviceRepeat},
 		}, true
 	case errors.Is(err, realm.ErrUnavailable), errors.Is(err, realm.ErrStale),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
@@ -298,7 +304,10 @@ func replyForCapacity(_ *exchange, err error) (reply, bool) {
 }
 
 func unavailable() reply {
-	return reply{status: http.StatusServiceUnavailable, kind: typeSecurity, reason: reasonUnavailable, retry: true}
+	return reply{
+		status: http.StatusServiceUnavailable, kind: typeSecurity, reason: reasonUnavailable, retry: true,
+		cause: cause{typeStatus, adviceOutage},
+	}
 }
 
 // uri is the request's target as the client wrote it.

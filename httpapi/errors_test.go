@@ -21,7 +21,7 @@ import (
 // come. Credentials and grants have their own tables.
 func TestErrorTranslation(t *testing.T) {
 	retry := map[string]string{"Retry-After": "1"}
-	unavailable := exception("security_exception", "unable to perform requested action", "503")
+	unavailable := outageBody()
 	internal := exception("status_exception", "internal server error", "500")
 	for _, c := range []struct {
 		err     error
@@ -34,8 +34,8 @@ func TestErrorTranslation(t *testing.T) {
 		{context.Canceled, 503, unavailable, retry},
 		{&fsm.RefusalError{Reason: fsm.StaleDecision}, 503, unavailable, retry},
 		{&fsm.RefusalError{Reason: fsm.Expired}, 503, unavailable, retry},
-		{realm.ErrOverloaded, 503, exception("es_rejected_execution_exception", "rejected execution: too many writes are pending", "503"), retry},
-		{realm.ErrBusy, 429, exception("es_rejected_execution_exception", "rejected execution: too many passwords wait to be verified", "429"), retry},
+		{realm.ErrOverloaded, 503, repeatable("es_rejected_execution_exception", "rejected execution: too many writes are pending", repeat, "503"), retry},
+		{realm.ErrBusy, 429, repeatable("es_rejected_execution_exception", "rejected execution: too many passwords wait to be verified", repeat, "429"), retry},
 		{&realm.ArgumentError{Message: "m"}, 400, exception("illegal_argument_exception", "m", "400"), nil},
 		{&realm.ValidationError{Type: "validation_exception", Messages: []string{"m", "n"}}, 400, exception("validation_exception", "Validation Failed: 1: m;2: n;", "400"), nil},
 		{&realm.ForbiddenError{Action: "a", Username: "u"}, 403, exception("security_exception", "action [a] is unauthorized for user [u] with effective roles []", "403"), nil},

@@ -380,6 +380,22 @@ func exception(kind, reason, status string) string {
 	return `{"error":{"root_cause":[{` + inner + `}],` + inner + `},"status":` + status + `}`
 }
 
+const (
+	repeat = "repeat the request, at any node, after the seconds in Retry-After: repeating is safe"
+	outage = "this node cannot know now, say because no leader is elected or no majority of the nodes answers; " + repeat
+)
+
+// repeatable is the body of a 503 or 429, which says what to do.
+func repeatable(kind, reason, advice, status string) string {
+	inner := `"type":"` + kind + `","reason":"` + reason + `"`
+	return `{"error":{"root_cause":[{` + inner + `}],` + inner + `,"caused_by":{"type":"status_exception","reason":"` + advice + `"}},"status":` + status + `}`
+}
+
+// outageBody is the body of an outage.
+func outageBody() string {
+	return repeatable("security_exception", "unable to perform requested action", outage, "503")
+}
+
 // challenge is the header of a 401, and its place in the body.
 var challenge = map[string]string{
 	"Www-Authenticate": `Basic realm="security", charset="UTF-8"|Bearer realm="security"|ApiKey`,

@@ -81,7 +81,7 @@ func TestInvalidate(t *testing.T) {
 				return token.Counts{}, token.ErrUnavailable
 			}},
 			request: request, body: `{"token":"t"}`, status: 503,
-			want:    exception("security_exception", "unable to perform requested action", "503"),
+			want:    outageBody(),
 			headers: map[string]string{"Retry-After": "1"},
 		},
 	})

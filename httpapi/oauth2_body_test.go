@@ -117,7 +117,7 @@ func TestStrangersBodiesHaveAPartOfTheRoom(t *testing.T) {
 			<-asked
 		}
 		refused := send(strings.NewReader(form), "")
-		want := oauth2Error("temporarily_unavailable", "rejected execution: too many request bodies are held")
+		want := oauth2Error("temporarily_unavailable", "rejected execution: too many request bodies are held: "+repeat)
 		if refused.Code != http.StatusServiceUnavailable || refused.Header().Get("Retry-After") != "1" || refused.Body.String() != want {
 			t.Errorf("one stranger too many: status %d, %s", refused.Code, refused.Body)
 		}

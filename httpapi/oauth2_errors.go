@@ -37,6 +37,9 @@ func replyForNoIssuer() reply {
 // oauth2Reply turns an error's answer into RFC 6749's. Most follow from the status
 // that Elasticsearch's API has for them.
 func oauth2Reply(p reply, err error) reply {
+	if p.retry && p.cause.reason != "" {
+		p.reason += ": " + p.cause.reason
+	}
 	p.detail, p.cause = detail{}, cause{}
 	if p.shape != oauthShape { // else the error was one of RFC 6749 from the start
 		p.shape = oauthShape

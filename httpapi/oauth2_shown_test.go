@@ -54,7 +54,7 @@ func TestIntrospection(t *testing.T) {
 		{name: "2.3 wrong secret", path: path, header: authorization("Basic " + encode("joe:x")), body: body, status: 401, want: oauth2Error("invalid_client", "unknown client, or wrong client secret"), headers: basicChallenge},
 		{name: "2.1 nobody", path: path, body: body, status: 401, want: oauth2Error("invalid_client", "the client does not authenticate"), headers: basicChallenge},
 		{name: "2.1 no token", path: path, header: authorization(basic), body: "token=", status: 400, want: oauth2Error("invalid_request", "the parameter token is missing")},
-		{name: "an outage", path: path, header: authorization("Bearer tok"), body: body, world: oauth2World{world: world{authenticate: unavailable}}, status: 503, want: oauth2Error("temporarily_unavailable", "unable to perform requested action"), headers: map[string]string{"Retry-After": "1"}},
+		{name: "an outage", path: path, header: authorization("Bearer tok"), body: body, world: oauth2World{world: world{authenticate: unavailable}}, status: 503, want: oauth2Error("temporarily_unavailable", "unable to perform requested action: "+outage), headers: map[string]string{"Retry-After": "1"}},
 	})
 }
 
@@ -104,7 +104,7 @@ func TestRevocation(t *testing.T) {
 		return oauth2World{revoke: func(token.Caller) error { return err }}
 	}
 	header, retry := authorization(basic), map[string]string{"Retry-After": "1"}
-	const unable = "unable to perform requested action"
+	const unable = "unable to perform requested action: " + outage
 	checkOAuth2(t, []post{
 		{name: "2.2 revoked", path: path, header: header, body: body, status: 200, want: `{}`},
 		{name: "2.2 an unknown type hint is ignored", path: path, header: header, body: "token=t&token_type_hint=x&token_type_hint=y", status: 200, want: `{}`},
@@ -117,7 +117,7 @@ func TestRevocation(t *testing.T) {
 		{name: "2.1 no token", path: path, header: header, status: 400, want: oauth2Error("invalid_request", "the parameter token is missing")},
 		{name: "2.1 two tokens", path: path, header: header, body: "token=a&token=b", status: 400, want: oauth2Error("invalid_request", "the parameter token is given more than once")},
 		{name: "2.2.1 unavailable is never 200", path: path, header: header, body: body, world: failing(realm.ErrUnavailable), status: 503, want: oauth2Error("temporarily_unavailable", unable), headers: retry},
-		{name: "2.2.1 overloaded", path: path, header: header, body: body, world: failing(realm.ErrOverloaded), status: 503, want: oauth2Error("temporarily_unavailable", "rejected execution: too many writes are pending"), headers: retry},
+		{name: "2.2.1 overloaded", path: path, header: header, body: body, world: failing(realm.ErrOverloaded), status: 503, want: oauth2Error("temporarily_unavailable", "rejected execution: too many writes are pending: "+repeat), headers: retry},
 		{name: "2.2.1 failed", path: path, header: header, body: body, world: failing(errors.New("disk full")), status: 500, want: oauth2Error("server_error", "internal server error")},
 		{name: "2.2.1 no tokens", path: path, header: header, body: body, world: failing(token.ErrDisabled), status: 400, want: oauth2Error("unsupported_token_type", "security tokens are not enabled")},
 	})

@@ -145,7 +145,7 @@ func TestRunAsServesTheOtherUser(t *testing.T) {
 		{
 			name: "an outage", request: "GET /_security/_authenticate", header: runAs("joe"), status: 503,
 			world: world{runAs: func(token.Caller, fsm.Username) (token.Caller, error) { return token.Caller{}, token.ErrUnavailable }},
-			want:  exception("security_exception", "unable to perform requested action", "503"), headers: map[string]string{"Retry-After": "1"},
+			want:  outageBody(), headers: map[string]string{"Retry-After": "1"},
 		},
 	})
 }

@@ -60,7 +60,7 @@ func TestSessions(t *testing.T) {
 		{name: "of the same name", world: world{authorize: forbid}, request: request + "?username=elastic", status: 403, want: forbidden(actionGetTokens)},
 		{name: "one's own", world: world{authorize: forbid}, request: request + "?owner", status: 200, want: `{"tokens":[]}`},
 		{name: "one's own, by name", world: world{authorize: forbid}, request: request + "?username=elastic&realm_name=reserved", status: 200, want: `{"tokens":[]}`},
-		{name: "outage", world: fails(token.ErrUnavailable), request: request, status: 503, want: exception("security_exception", "unable to perform requested action", "503"), headers: map[string]string{"Retry-After": "1"}},
+		{name: "outage", world: fails(token.ErrUnavailable), request: request, status: 503, want: outageBody(), headers: map[string]string{"Retry-After": "1"}},
 		{name: "cursor", world: fails(token.ErrCursor), request: request + "?after=x", status: 400, want: argument("[after] is not the end of a page")},
 		{name: "disabled", world: fails(token.ErrDisabled), request: request, status: 400, want: `{"error":{"root_cause":[{` + disabled + `}],` + disabled + `},"status":400}`},
 		{request: request + "?owner=true&username=elastic", status: 400, want: exception("action_request_validation_exception", "Validation Failed: 1: neither username nor realm-name may be specified when retrieving owned tokens;", "400")},

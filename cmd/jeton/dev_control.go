@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -91,12 +92,12 @@ func serveControl(ctx context.Context, l net.Listener, restart func(ctx context.
 
 // askControl sends a request to the dev that runs on the folder and returns its answer.
 func askControl(ctx context.Context, dir devDir, request controlRequest) (controlReply, error) {
+	if _, err := os.Stat(dir.state()); errors.Is(err, fs.ErrNotExist) {
+		return controlReply{}, fmt.Errorf("%s holds no dev cluster: --data is the folder of one that runs, which jeton dev prints at its start", dir)
+	}
 	state, err := loadDevState(dir)
 	if err != nil {
 		return controlReply{}, err
-	}
-	if state == nil {
-		return controlReply{}, fmt.Errorf("%s holds no dev cluster", dir)
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", state.Socket)
 	if err != nil {

@@ -241,7 +241,7 @@ func (c *devCluster) serve(ctx context.Context, kept bool, hurry <-chan struct{}
 	control.Go(func() { serveControl(ctx, listener, c.restart) })
 	c.screen.ready(devReady{
 		took: time.Since(begun), dir: c.dir, kept: kept, cacert: c.dir.certs().HTTPCA().Certificate,
-		password: c.state.Password, nodes: c.entries(),
+		config: c.dir.nodeConfig(c.state.Nodes[0].Name), password: c.state.Password, nodes: c.entries(),
 	})
 	<-ctx.Done()
 	c.screen.stopping()

@@ -60,6 +60,7 @@ type devEvent struct {
 	CACert   string       `json:"cacert,omitempty"`
 	Data     string       `json:"data,omitempty"`
 	Env      string       `json:"env,omitempty"`
+	Config   string       `json:"config,omitempty"` // of the first node, for operator, snapshot and validate
 	Nodes    []nodeEntry  `json:"nodes,omitempty"`
 	Commands []devCommand `json:"commands,omitempty"`
 }
@@ -132,6 +133,7 @@ type devReady struct {
 	dir      devDir
 	kept     bool // the data stays when dev ends
 	cacert   string
+	config   string // of the first node, for the commands that want one
 	password string
 	nodes    []nodeEntry
 }
@@ -152,6 +154,7 @@ func (s *devScreen) ready(r devReady) {
 		{"password", r.password},
 		{"CA", r.cacert},
 		{"data", data},
+		{"config", r.config + "   the --config of jeton operator and jeton snapshot"},
 		{"scripts", "set -a; " + shellCommand(".", r.dir.env()) + "; set +a   exports JETON_URLS, JETON_CACERT, ..."},
 	} {
 		fmt.Fprintf(&b, "  %-10s%s\n", line[0], line[1])
@@ -167,7 +170,7 @@ func (s *devScreen) ready(r devReady) {
 	fmt.Fprintf(&b, "\nctrl-C ends the cluster; from elsewhere: kill %d\n", os.Getpid())
 	s.tell(devEvent{
 		Event: "ready", User: elasticUser, Password: r.password, CACert: r.cacert, Data: string(r.dir),
-		Env: r.dir.env(), Nodes: r.nodes, Commands: commands,
+		Env: r.dir.env(), Config: r.config, Nodes: r.nodes, Commands: commands,
 	}, false, b.String())
 }
 

@@ -1,8 +1,11 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -37,14 +40,28 @@ func (t *Transport) target(id raft.ServerID, configured raft.ServerAddress) raft
 	return memberAt(id, configured)
 }
 
+// onOpenConnection makes a request for a vote again if the peer had closed the connection. The
+// transport keeps some that nothing reads from, so it finds those of a peer that was started
+// anew only by requests that fail, and raft asks for a vote once in an election.
+func onOpenConnection(request func() error) (err error) {
+	for range defaultMaxPool + 1 {
+		err = request()
+		closed := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+		if !closed || errors.Is(err, ErrNotSent) {
+			break
+		}
+	}
+	return err
+}
+
 // RequestVote implements raft.Transport.
 func (t *Transport) RequestVote(id raft.ServerID, address raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
-	return t.NetworkTransport.RequestVote(id, t.target(id, address), args, resp) //nolint:wrapcheck // raft compares
+	return onOpenConnection(func() error { return t.NetworkTransport.RequestVote(id, t.target(id, address), args, resp) })
 }
 
 // RequestPreVote implements raft.WithPreVote.
 func (t *Transport) RequestPreVote(id raft.ServerID, address raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	return t.NetworkTransport.RequestPreVote(id, t.target(id, address), args, resp) //nolint:wrapcheck // raft compares
+	return onOpenConnection(func() error { return t.NetworkTransport.RequestPreVote(id, t.target(id, address), args, resp) })
 }
 
 // handOverLimit bounds how long a leader waits for its chosen successor to answer.

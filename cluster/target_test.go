@@ -64,3 +64,50 @@ func TestRaftSpeaksOnlyToTheMemberItMeans(t *testing.T) {
 	close(stop)
 	<-stopped
 }
+
+// A member that was started anew did not get the one request for its vote: it went over a
+// connection to its former process. So two members stood in the same term, and nobody won.
+func TestAVoteIsAskedForOnAConnectionThatIsOpen(t *testing.T) {
+	for name, vote := range map[string]struct {
+		ask    func(t *cluster.Transport, address raft.ServerAddress) error
+		answer any
+	}{
+		"vote": {func(t *cluster.Transport, address raft.ServerAddress) error {
+			return t.RequestVote("two", address, &raft.RequestVoteRequest{}, &raft.RequestVoteResponse{})
+		}, &raft.RequestVoteResponse{}},
+		"pre-vote": {func(t *cluster.Transport, address raft.ServerAddress) error {
+			return t.RequestPreVote("two", address, &raft.RequestPreVoteRequest{}, &raft.RequestPreVoteResponse{})
+		}, &raft.RequestPreVoteResponse{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ca := newAuthority(t)
+			one, _ := startService(t, ca.node(t, "one"), cluster.ServiceConfig{ServerID: "one"})
+			two, address := startService(t, ca.node(t, "two"), cluster.ServiceConfig{ServerID: "two"})
+			sender, receiver := newTransport(t, one, nil), newTransport(t, two, nil)
+			answered := make(chan error)
+			ask := func() { answered <- vote.ask(sender, address) }
+			var waiting []raft.RPC
+			for range 3 { // so many connections are kept
+				go ask()
+				waiting = append(waiting, <-receiver.Consumer())
+			}
+			for _, rpc := range waiting {
+				rpc.Respond(vote.answer, nil)
+				if err := <-answered; err != nil {
+					t.Fatal(err)
+				}
+			}
+			two.CloseStreams()
+			go ask()
+			select {
+			case rpc := <-receiver.Consumer():
+				rpc.Respond(vote.answer, nil)
+				if err := <-answered; err != nil {
+					t.Error(err)
+				}
+			case err := <-answered:
+				t.Errorf("not asked: %v", err)
+			}
+		})
+	}
+}

@@ -163,3 +163,14 @@ func (c *coverage) uncovered(open map[raft.ServerID]time.Duration, term, index u
 func revokes(command []byte, outcome fsm.Outcome) bool {
 	return fsm.Kind(command[0]).Revokes() || outcome.Reason == fsm.Reused || outcome.Reason == fsm.TokenInvalidated
 }
+
+// waitsForReaders tells whether the answer to a command will wait for the holders of read
+// leases, as far as is known here; see revokes. Such commands have a proposer of their own, so that
+// the others do not wait with them.
+func (r *replica) waitsForReaders(c fsm.Command) bool {
+	if refresh, ok := c.(fsm.Refresh); ok {
+		t, found := r.state.RefreshToken(refresh.Presented)
+		return found && t.RefreshInvalidated
+	}
+	return c.Kind().Revokes()
+}

@@ -33,7 +33,7 @@ func (h peerHandler) Propose(ctx context.Context, peer string, commands [][]byte
 		if err := h.mayForward(peer, c); err != nil {
 			return nil, err
 		}
-		revokes = revokes && c.Kind().Revokes()
+		revokes = revokes && r.waitsForReaders(c)
 		if restore, ok := c.(fsm.Restore); ok {
 			restores[i] = restore
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -313,5 +314,55 @@ func TestAPeerSpeaksForNobodyElse(t *testing.T) {
 		if level := leader.running().node.replica.state.Level(); level != 1 {
 			t.Errorf("the level is %d", level)
 		}
+	})
+}
+
+// Whoever refreshes what was invalidated hears so when no holder of a lease can believe
+// otherwise. What was on the log's way together with it waited, too: for a second after a node's death
+// nobody could log in.
+func TestOnlyTheRefusedWaitsForADeadHolder(t *testing.T) {
+	const span = 10 * simLease
+	simulate(t, simOptions{seed: simSeed(t, 22), variant: variant{lease: span}}, func(t *testing.T, s *sim) {
+		s.startAll()
+		s.addUser("ann")
+		leader, dead, stays := s.leader(), s.followers()[0], s.followers()[1]
+		pair := s.mustIssue(leader, "ann")
+		s.mustInvalidate(leader, "ann", pair.AccessToken)
+		ended := s.mustIssue(leader, "ann")
+		ctx, cancel := context.WithTimeout(t.Context(), recovery)
+		defer cancel()
+		if _, err := leader.running().invalidate(ctx, "ann", token.InvalidateRequest{RefreshToken: ended.RefreshToken}); err != nil {
+			t.Fatal(err)
+		}
+		s.eventually("both followers have a lease", func() bool {
+			has := func(m *member) bool {
+				return s.authenticateWithin(m, ended.AccessToken, time.Second) == nil && m.running().node.replica.lease.holds()
+			}
+			return has(dead) && has(stays)
+		})
+		dead.kill()
+		began := time.Now()
+		var refused sync.WaitGroup
+		for _, m := range []*member{leader, stays} {
+			for range 2 * maxInFlight {
+				refused.Go(func() {
+					_, err := m.running().refresh(ctx, "ann", ended.RefreshToken)
+					if refusal, ok := errors.AsType[*fsm.RefusalError](err); !ok || refusal.Reason != fsm.TokenInvalidated {
+						t.Errorf("refresh of an invalidated token at %s: %v", m.name, err)
+					}
+					if took := time.Since(began); took < span/2 {
+						t.Errorf("refused %v after the death of somebody who may read for %v", took, span)
+					}
+				})
+			}
+		}
+		time.Sleep(simLease / 10)
+		for _, m := range []*member{leader, stays} {
+			s.mustIssue(m, "ann")
+		}
+		if took := time.Since(began); took > span/10 {
+			t.Errorf("two logins took %v", took)
+		}
+		refused.Wait()
 	})
 }

@@ -235,7 +235,7 @@ func (n *Node) openBackground(ctx context.Context) error {
 
 // Propose has the state machine apply a command; see [proposer.Propose].
 func (n *Node) Propose(ctx context.Context, c fsm.Command) (fsm.Outcome, error) {
-	if c.Kind().Revokes() {
+	if n.replica.waitsForReaders(c) {
 		return n.revoker.Propose(ctx, c)
 	}
 	return n.proposer.Propose(ctx, c)

@@ -184,32 +184,32 @@ func (t *Transport) LearnCommit(leader raft.ServerID, address raft.ServerAddress
 		ID:              []byte(leader),
 		Addr:            t.EncodePeer(leader, address),
 	}
-	rpc := raft.RPC{
-		Command: &raft.AppendEntriesRequest{
-			RPCHeader:         header,
-			Term:              term,
-			PrevLogEntry:      index,
-			PrevLogTerm:       entryTerm,
-			LeaderCommitIndex: index,
-		},
-		RespChan: make(chan raft.RPCResponse, 1), // nobody reads the answer
-	}
-	select {
-	case t.inbox <- rpc:
-	case <-t.closed:
-	default:
-	}
+	t.deliver(&raft.AppendEntriesRequest{
+		RPCHeader:         header,
+		Term:              term,
+		PrevLogEntry:      index,
+		PrevLogTerm:       entryTerm,
+		LeaderCommitIndex: index,
+	})
 }
 
 // StandForElection has this node's raft become a candidate at once, as the message TimeoutNow
 // of a leader that hands over would; nothing happens while raft is too busy to take messages.
-// It is safe at any moment, for elections are; it disturbs a leader that is well. Does not
-// block; safe for concurrent use.
-func (t *Transport) StandForElection() {
-	rpc := raft.RPC{
-		Command:  &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}},
-		RespChan: make(chan raft.RPCResponse, 1), // nobody reads the answer
+// A candidate stays in its election until that times out. To leave one that was lost, raft is
+// handed the request for a vote that a candidate of the term after lost would send whose log is
+// empty; zero: there is none to leave. Only for voters, who have a log. It is safe at any moment,
+// for elections are; it disturbs a leader that is well. Does not block; safe for concurrent use.
+func (t *Transport) StandForElection(lost uint64) {
+	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}
+	if lost > 0 {
+		t.deliver(&raft.RequestVoteRequest{RPCHeader: header, Term: lost + 1})
 	}
+	t.deliver(&raft.TimeoutNowRequest{RPCHeader: header})
+}
+
+// deliver hands raft a message, unless it is too busy to take any.
+func (t *Transport) deliver(command any) {
+	rpc := raft.RPC{Command: command, RespChan: make(chan raft.RPCResponse, 1)} // nobody reads the answer
 	select {
 	case t.inbox <- rpc:
 	case <-t.closed:

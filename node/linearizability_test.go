@@ -148,7 +148,7 @@ func (s *sim) harass(d time.Duration) {
 	faults := []func(){
 		s.cutOff, s.cutOff, s.cutOff, s.cutOneLink, s.net.heal, s.net.heal, s.killSome, s.killSome, s.startDown, s.startDown,
 		s.freezeSome, s.thawSome, s.thawSome, s.pauseLeader, s.pauseLeader, s.loseSome, s.slowDown, s.restart, s.takeSnapshots, s.takeSnapshots,
-		s.setClocks,
+		s.setClocks, s.standSome,
 	}
 	if s.options.spares > 0 {
 		faults = append(faults, s.grow, s.grow)
@@ -239,6 +239,22 @@ func (s *sim) slowDown() {
 // setClocks sets somebody's wall clock.
 func (s *sim) setClocks() {
 	s.victim().jumped.Store(int64(time.Duration(s.random.IntN(10)-5) * time.Second))
+}
+
+// standSome has one voter stand for election, or two in the same term, as if the leader had
+// ended; a candidate leaves its election.
+func (s *sim) standSome() {
+	for range 1 + s.random.IntN(2) {
+		p := s.victim().running()
+		if p == nil || !slices.ContainsFunc(p.node.replica.voters(), func(v voter) bool { return v.self }) {
+			continue
+		}
+		lost := uint64(0)
+		if p.node.replica.raft.State() == raft.Candidate {
+			lost = p.node.replica.raft.CurrentTerm()
+		}
+		p.node.replica.vigil.stand(lost)
+	}
 }
 
 func (s *sim) restart() {

@@ -132,6 +132,7 @@ func (r *replica) watch() {
 	r.stop = cancel
 	changes := make(chan raft.Observation, 16)
 	r.observer = raft.NewObserver(changes, false, func(o *raft.Observation) bool {
+		r.vigil.note(o.Data)
 		switch o.Data.(type) {
 		case raft.LeaderObservation, raft.RaftState:
 			return true
@@ -140,6 +141,9 @@ func (r *replica) watch() {
 		}
 	})
 	r.raft.RegisterObserver(r.observer)
+	if address, leader := r.raft.LeaderWithID(); leader != "" { // which it may have been told before
+		r.vigil.note(raft.LeaderObservation{LeaderAddr: address, LeaderID: leader})
+	}
 	r.running.Go(func() { r.keepVigil(ctx) })
 	r.running.Go(func() {
 		for {

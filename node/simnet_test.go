@@ -235,22 +235,24 @@ func (t *simTransport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) 
 
 // LearnCommit does what cluster.Transport's does.
 func (t *simTransport) LearnCommit(leader raft.ServerID, address raft.ServerAddress, term, index, entryTerm uint64) {
-	rpc := raft.RPC{RespChan: make(chan raft.RPCResponse, 1), Command: &raft.AppendEntriesRequest{
+	t.deliver(&raft.AppendEntriesRequest{
 		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(leader), Addr: []byte(address)},
 		Term:      term, PrevLogEntry: index, PrevLogTerm: entryTerm, LeaderCommitIndex: index,
-	}}
-	select {
-	case t.from.inbox <- rpc:
-	default:
-	}
+	})
 }
 
-func (t *simTransport) StandForElection() {
-	rpc := raft.RPC{RespChan: make(chan raft.RPCResponse, 1), Command: &raft.TimeoutNowRequest{
-		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax},
-	}}
+// StandForElection does what cluster.Transport's does.
+func (t *simTransport) StandForElection(lost uint64) {
+	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}
+	if lost > 0 {
+		t.deliver(&raft.RequestVoteRequest{RPCHeader: header, Term: lost + 1})
+	}
+	t.deliver(&raft.TimeoutNowRequest{RPCHeader: header})
+}
+
+func (t *simTransport) deliver(command any) {
 	select {
-	case t.from.inbox <- rpc:
+	case t.from.inbox <- raft.RPC{Command: command, RespChan: make(chan raft.RPCResponse, 1)}:
 	default:
 	}
 }

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"sync"
 	"syscall"
 	"time"
 
@@ -23,9 +25,30 @@ const (
 
 // vigil is how a follower learns that the leader's process has ended, and what it does then.
 type vigil struct {
-	ended chan struct{} // a connection from a peer has
-	turn  time.Duration // between the candidacies of two members
-	stand func()        // has raft stand for election; nil: it does so by itself only
+	ended chan struct{}     // a connection from a peer has
+	turn  time.Duration     // how long a candidate is left alone
+	stand func(lost uint64) // see cluster.Transport.StandForElection; nil: raft stands by itself only
+
+	mu      sync.Mutex
+	leader  raft.ServerID // the last that was known
+	leaders uint64        // so many were known, one after the other
+	asked   time.Time     // when a vote was asked of this node; zero: not since then
+}
+
+// note takes note of what raft observes. It is called by raft, which waits.
+func (v *vigil) note(data any) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch observed := data.(type) {
+	case raft.LeaderObservation:
+		if observed.LeaderID != "" {
+			v.leader, v.leaders, v.asked = observed.LeaderID, v.leaders+1, time.Time{}
+		}
+	case raft.RequestVoteRequest:
+		if len(observed.ID) > 0 { // else it is of StandForElection
+			v.asked = time.Now()
+		}
+	}
 }
 
 // peerEnded says that a connection has ended on which a peer's raft spoke to this one's.
@@ -54,44 +77,107 @@ func (r *replica) keepVigil(ctx context.Context) {
 	}
 }
 
-// look finds out whether the leader has ended, and stands for election when it is this
-// node's turn: two candidates at once would take votes from each other.
+// look finds out whether the leader has ended, and sees to it then that there is another.
 func (r *replica) look(ctx context.Context) {
-	_, leader := r.raft.LeaderWithID()
-	address, turn, ok := turnAfter(r.servers(), r.id, leader)
-	if !ok || !r.refuses(ctx, r.addressOf(raft.Server{ID: leader, Address: address})) {
-		return
+	leader, number := r.vigil.lastLeader()
+	servers := r.servers()
+	address, ok := addressOfEnded(servers, r.id, leader)
+	if ok && r.refuses(ctx, r.addressOf(raft.Server{ID: leader, Address: address})) {
+		r.succeed(ctx, number, r.ahead(ctx, servers, leader))
 	}
-	pause(ctx, time.Duration(turn)*r.vigil.turn)
-	if ctx.Err() != nil {
-		return
-	}
-	if _, now := r.raft.LeaderWithID(); now != "" && now != leader {
-		return
-	}
-	r.log.Info("the leader has ended; standing for election", "leader", leader)
-	r.vigil.stand()
 }
 
-// turnAfter returns the leader's address by the configuration, and how many other voters
-// stand before this one when it has ended. It is not ok if this node leads, has no vote or
-// knows no leader.
-func turnAfter(servers []raft.Server, self, leader raft.ServerID) (address raft.ServerAddress, turn int, ok bool) {
-	if leader == self {
-		return "", 0, false
-	}
+// lastLeader is who leads, or led before an election began. The number is another with each
+// leader.
+func (v *vigil) lastLeader() (leader raft.ServerID, number uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.leader, v.leaders
+}
+
+// addressOfEnded returns the leader's address by the configuration. It is not ok if this
+// node led, has no vote or knows no leader.
+func addressOfEnded(servers []raft.Server, self, leader raft.ServerID) (address raft.ServerAddress, ok bool) {
 	for _, server := range servers {
-		switch {
-		case server.ID == leader:
+		switch server.ID {
+		case leader:
 			address = server.Address
-		case server.Suffrage != raft.Voter:
-		case server.ID == self:
-			ok = true
-		case server.ID < self:
+		case self:
+			ok = server.Suffrage == raft.Voter
+		}
+	}
+	return address, ok && address != ""
+}
+
+// ahead tells how many other voters should stand before this one when the leader has
+// ended: those whose logs are longer, for only they can be sure of the votes, and of equal ones
+// the first by name. Two candidates at once would take votes from each other.
+func (r *replica) ahead(ctx context.Context, servers []raft.Server, ended raft.ServerID) (turn int) {
+	ctx, cancel := context.WithTimeout(ctx, r.vigil.turn)
+	defer cancel()
+	answers, asked := make(chan bool, len(servers)), 0
+	for _, server := range servers {
+		if server.Suffrage != raft.Voter || server.ID == r.id || server.ID == ended {
+			continue
+		}
+		asked++
+		go func() {
+			status, err := r.peers.Status(ctx, r.addressOf(server))
+			term, index := r.lastEntry()
+			switch {
+			case err == nil && status.ServerID == server.ID:
+				order := cmp.Or(cmp.Compare(status.LastTerm, term), cmp.Compare(status.LastIndex, index), cmp.Compare(r.id, server.ID))
+				answers <- order > 0
+			default: // it may be slow, or has ended, too
+				answers <- ctx.Err() != nil && server.ID < r.id
+			}
+		}()
+	}
+	for range asked {
+		if <-answers {
 			turn++
 		}
 	}
-	return address, turn, ok && address != ""
+	return turn
+}
+
+// succeed has this node stand for election in its turn, and again, until there is another
+// leader or raft's own timers are about to do the same. As long as another's election may be
+// under way it waits: each election ends the one before.
+func (r *replica) succeed(ctx context.Context, ended uint64, turn int) {
+	ctx, cancel := context.WithTimeout(ctx, vigilTurns*r.vigil.turn)
+	defer cancel()
+	wait := time.Duration(turn) * r.vigil.turn
+	for {
+		pause(ctx, wait)
+		leader, number := r.vigil.lastLeader()
+		if ctx.Err() != nil || number != ended {
+			return
+		}
+		// However an election was lost, not all candidates stand again at the same time.
+		wait = time.Duration(turn+1) * r.vigil.turn
+		if since := r.sinceOthersElection(); since < wait {
+			wait -= since
+			continue
+		}
+		r.log.Info("the leader has ended; standing for election", "leader", leader)
+		lost := uint64(0)
+		if r.raft.State() == raft.Candidate {
+			lost = r.raft.CurrentTerm()
+		}
+		r.vigil.stand(lost)
+	}
+}
+
+// sinceOthersElection is how long ago another candidate asked for this node's vote, or got it.
+func (r *replica) sinceOthersElection() time.Duration {
+	r.vigil.mu.Lock()
+	asked := r.vigil.asked
+	r.vigil.mu.Unlock()
+	if voted := r.raft.LastContact(); !asked.IsZero() && voted.After(asked) {
+		asked = voted
+	}
+	return time.Since(asked)
 }
 
 // refuses tells whether nobody listens at an address, on a machine that answers.

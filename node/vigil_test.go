@@ -1,10 +1,15 @@
 package node
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"jeton/cluster"
+	"jeton/node/config"
 )
 
 // Followers waited for a heartbeat timeout, one and a half seconds in the median, when the
@@ -54,30 +59,158 @@ func TestALeaderThatIsWellIsNotDisturbed(t *testing.T) {
 	})
 }
 
+// patient leaves elections to the vigil: raft's own timers would take seconds.
+func patient(c *config.Config) {
+	c.Raft.HeartbeatTimeout, c.Raft.ElectionTimeout = 5*time.Second, 5*time.Second
+}
+
+// prompt is how long a succession may take, with a lost election in it.
+const prompt = 500 * time.Millisecond
+
+// mustReplace kills the leader, and fails if no other member issues tokens soon.
+func (s *sim) mustReplace(victim *member, meanwhile func()) {
+	s.t.Helper()
+	began := time.Now()
+	victim.kill()
+	meanwhile()
+	s.mustIssue(s.followerOf(victim), "ann")
+	if took := time.Since(began); took > prompt {
+		s.t.Errorf("a token is issued %v after the leader was killed", took)
+	}
+}
+
+// Two candidates of one term that have voted for themselves waited for an election timeout.
+func TestASplitVoteIsFollowedByAnotherElectionAtOnce(t *testing.T) {
+	simulate(t, simOptions{seed: simSeed(t, 18), settings: patient}, func(t *testing.T, s *sim) {
+		s.startAll()
+		s.addUser("ann")
+		for range 5 {
+			victim, followers := s.leader(), s.followers()
+			s.awaitReady()
+			s.mustReplace(victim, func() {
+				for _, m := range followers {
+					m.running().node.replica.vigil.stand(0)
+				}
+			})
+			victim.start()
+		}
+	})
+}
+
+// lagging has a follower miss a write, and returns both followers.
+func (s *sim) lagging(leader *member) (behind, ahead *member) {
+	s.t.Helper()
+	followers := s.followers()
+	behind, ahead = followers[0], followers[1] // the first by name would stand first
+	s.awaitReady()
+	s.net.isolate(names(leader), names(behind), true)
+	s.mustIssue(leader, "ann")
+	return behind, ahead
+}
+
+// The first by name stood first even if others would not vote for it.
+func TestWhoseLogIsLongerStandsFirst(t *testing.T) {
+	simulate(t, simOptions{seed: simSeed(t, 19), settings: patient}, func(t *testing.T, s *sim) {
+		s.startAll()
+		s.addUser("ann")
+		for range 3 {
+			victim := s.leader()
+			term := victim.running().node.replica.raft.CurrentTerm()
+			_, successor := s.lagging(victim)
+			s.mustReplace(victim, func() {})
+			if now := successor.running().node.replica.raft.CurrentTerm(); now != term+1 || s.leader() != successor {
+				t.Errorf("after term %d %s leads in term %d; want %s, elected at once", term, s.leader().name, now, successor.name)
+			}
+			s.net.heal()
+			victim.start()
+		}
+	})
+}
+
+// A member that had been asked for its vote knew of no leader any more, and so did not notice
+// that the leader had ended. The candidate could not win.
+func TestALostElectionIsFollowedByAnotherAtOnce(t *testing.T) {
+	simulate(t, simOptions{seed: simSeed(t, 20), settings: patient}, func(t *testing.T, s *sim) {
+		s.startAll()
+		s.addUser("ann")
+		for range 3 {
+			victim := s.leader()
+			behind, _ := s.lagging(victim)
+			behind.running().node.replica.vigil.stand(0)
+			time.Sleep(simHeartbeat / 10)
+			s.mustReplace(victim, func() {})
+			s.net.heal()
+			victim.start()
+		}
+	})
+}
+
+// deafPeers is the peers of a member that at times hears nothing from others about themselves.
+type deafPeers struct {
+	peers
+	deaf *atomic.Bool
+}
+
+func (p deafPeers) Status(ctx context.Context, address raft.ServerAddress) (cluster.Status, error) {
+	if p.deaf.Load() {
+		<-ctx.Done()
+		return cluster.Status{}, ctx.Err()
+	}
+	return p.peers.Status(ctx, address)
+}
+
 func TestMembersTakeTurns(t *testing.T) {
+	var deaf atomic.Bool
+	v := variant{tamper: func(r *replica) { r.peers = deafPeers{r.peers, &deaf} }}
+	simulate(t, simOptions{seed: simSeed(t, 21), members: 6, variant: v}, func(t *testing.T, s *sim) {
+		s.startAll()
+		n1, n4, n6 := s.members[0], s.members[3], s.members[5]
+		s.transfer(n1)
+		s.addUser("ann")
+		s.awaitReady()
+		s.net.isolate(names(n1), names(n4), true)
+		s.mustIssue(n1, "ann")
+		n6.kill()
+		for i, wanted := range []struct{ turn, unanswered int }{1: {0, 0}, 2: {1, 1}, 3: {3, 2}, 4: {2, 3}} {
+			if i == 0 {
+				continue // leads
+			}
+			r := s.members[i].running().node.replica
+			servers := append(r.servers(), raft.Server{ID: "id-n0", Address: n1.address, Suffrage: raft.Nonvoter})
+			deaf.Store(false)
+			if turn := r.ahead(t.Context(), servers, n1.id); turn != wanted.turn {
+				t.Errorf("%s stands after %d others, want %d", r.id, turn, wanted.turn)
+			}
+			deaf.Store(true)
+			if turn := r.ahead(t.Context(), servers, n1.id); turn != wanted.unanswered {
+				t.Errorf("nobody answers: %s stands after %d others, want %d", r.id, turn, wanted.unanswered)
+			}
+		}
+		deaf.Store(false)
+		s.net.heal()
+	})
+}
+
+func TestOnlyAVoterThatKnewALeaderStands(t *testing.T) {
 	servers := []raft.Server{
-		{ID: "d", Address: "d:1"},
 		{ID: "b", Address: "b:1"},
 		{ID: "a", Address: "a:1"},
 		{ID: "c", Address: "c:1", Suffrage: raft.Nonvoter},
 	}
 	for _, c := range []struct {
 		self, leader raft.ServerID
-		turn         int
 		ok           bool
 	}{
-		{"a", "b", 0, true},
-		{"d", "b", 1, true},
-		{"b", "d", 1, true},
-		{"d", "a", 1, true},
-		{"c", "a", 0, false}, // it has no vote
-		{"a", "a", 0, false}, // it leads
-		{"a", "", 0, false},  // nobody is known to lead
-		{"a", "z", 0, false}, // one that is no member
+		{"a", "b", true},
+		{"b", "a", true},
+		{"c", "a", false}, // it has no vote
+		{"a", "a", false}, // it led
+		{"a", "", false},  // nobody is known to lead
+		{"a", "z", false}, // one that is no member
 	} {
-		address, turn, ok := turnAfter(servers, c.self, c.leader)
-		if ok != c.ok || ok && (turn != c.turn || address != raft.ServerAddress(c.leader)+":1") {
-			t.Errorf("%s after %s: %s, %d, %t; want turn %d, %t", c.self, c.leader, address, turn, ok, c.turn, c.ok)
+		address, ok := addressOfEnded(servers, c.self, c.leader)
+		if ok != c.ok || ok && address != raft.ServerAddress(c.leader)+":1" {
+			t.Errorf("%s after %s: %s, %t; want %t", c.self, c.leader, address, ok, c.ok)
 		}
 	}
 }

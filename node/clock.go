@@ -64,36 +64,8 @@ const (
 // harm. Without a majority of clocks the time goes on in any case.
 func (r *replica) setClock() {
 	voters := r.voters()
-	// Each clock minus our boot time, which is read last: if this process is paused
-	// in between, the time falls behind, and is never ahead.
-	answers := make(chan int64, len(voters))
-	aheadOfBoot := func(clock int64) int64 { return clock - r.clock.bootTime().Milliseconds() }
-	own := aheadOfBoot(r.clock.own())
-	for _, v := range voters {
-		if v.self {
-			answers <- own
-			continue
-		}
-		r.peers.StartConfirm(v.address, func(answer cluster.Confirmation, err error) {
-			if err == nil && answer.ServerID == v.id {
-				answers <- aheadOfBoot(answer.NowUnixMilli)
-			}
-		})
-	}
-	var clocks []int64
-	timer := time.NewTimer(surveyTimeout)
-	defer timer.Stop()
-	for waiting := true; waiting && len(clocks) < len(voters); {
-		select {
-		case clock := <-answers:
-			clocks = append(clocks, clock)
-			if len(clocks) == len(voters)/2+1 {
-				timer.Reset(surveyGrace)
-			}
-		case <-timer.C:
-			waiting = false
-		}
-	}
+	own := r.clock.own() - r.clock.bootTime().Milliseconds()
+	clocks := r.askClocks(voters, own)
 	known := int64(math.MinInt64)
 	if r.clock.heard.Load() {
 		known = r.clock.offset.Load()
@@ -107,6 +79,45 @@ func (r *replica) setClock() {
 	if skew := time.Duration(agreed-own) * time.Millisecond; skew.Abs() > skewWarning {
 		r.log.Warn("this node's clock differs from its peers'; theirs is used", "difference", skew)
 	}
+}
+
+// askClocks returns the clocks of the voters that answer in time, each minus our boot time,
+// which is read last: if this process is paused in between, the time falls behind, and is never
+// ahead.
+func (r *replica) askClocks(voters []voter, own int64) (clocks []int64) {
+	answers := make(chan *int64, len(voters)) // nil: there is none
+	asked := 0
+	for _, v := range voters {
+		if v.self {
+			clocks = append(clocks, own)
+			continue
+		}
+		asked++
+		r.peers.StartConfirm(v.address, func(answer cluster.Confirmation, err error) {
+			if err != nil || answer.ServerID != v.id {
+				answers <- nil
+				return
+			}
+			ahead := answer.NowUnixMilli - r.clock.bootTime().Milliseconds()
+			answers <- &ahead
+		})
+	}
+	timer := time.NewTimer(surveyTimeout)
+	defer timer.Stop()
+	for ; asked > 0; asked-- {
+		select {
+		case clock := <-answers:
+			if clock == nil {
+				continue
+			}
+			if clocks = append(clocks, *clock); len(clocks) == len(voters)/2+1 {
+				timer.Reset(surveyGrace)
+			}
+		case <-timer.C:
+			return clocks
+		}
+	}
+	return clocks
 }
 
 // agreedClock returns what the clocks of a majority of the voters allow to believe: of all that

@@ -66,7 +66,7 @@ func scenarios() []scenario {
 			name: "slow-clock", what: "outside of the promises: a node's boot-time clock runs at half its rate; stale answers are counted, and are no violation",
 			settings: quickTimers(), round: func(ctx context.Context, r *rounds) error { return r.slowClock(ctx) },
 		},
-	}, append(rotScenarios(), powerLossScenario(), authorityScenario())...)
+	}, append(rotScenarios(), powerLossScenario(), recoveryScenario(), authorityScenario())...)
 }
 
 // paused pauses somebody, ends tokens elsewhere, and asks as it wakes.

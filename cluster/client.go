@@ -188,11 +188,11 @@ func (c *Client) Transfer(ctx context.Context, address raft.ServerAddress, id ra
 // [Handler.Exchange].
 func (c *Client) Exchange(ctx context.Context, address raft.ServerAddress, question []byte) ([]byte, error) {
 	if len(question)+patienceSize > maxSmallBody {
-		return nil, fmt.Errorf("exchange with %s: %w: a question of %d bytes", address, ErrRefused, len(question))
+		return nil, fmt.Errorf("ask %s: %w: a question of %d bytes", address, ErrRefused, len(question))
 	}
 	answer, err := c.ask(ctx, address, &call{kind: kindExchange, body: question})
 	if err != nil {
-		return nil, fmt.Errorf("exchange with %s: %w", address, err)
+		return nil, fmt.Errorf("ask %s: %w", address, err)
 	}
 	return answer, nil
 }

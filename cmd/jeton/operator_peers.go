@@ -34,10 +34,10 @@ func (v *clusterView) noLeader(act string) error {
 	voters, answering := v.voters("")
 	majority := voters/2 + 1
 	if answering >= majority {
-		return fmt.Errorf("%w%s, though %d of %s answer: an election may be under way, so try again in a moment; if it lasts, the nodes' logs say why",
+		return fmt.Errorf("%w%s, though %d of %s answered: an election may be under way, so try again in a moment; if it lasts, the nodes' logs say why",
 			errNobodyLeads, act, answering, plural(voters, "voter"))
 	}
-	return fmt.Errorf("%w%s: of %s, %d answer here, and %d must run and reach each other. Start the others with the data they had; "+
+	return fmt.Errorf("%w%s: of %s %d answered, and %d must run and reach each other. Start the others with the data they had; "+
 		"if that is lost for good, docs/recovery.md is how to go on", errNobodyLeads, act, plural(voters, "voter"), answering, majority)
 }
 

@@ -112,12 +112,12 @@ func TestListPeersWithoutLeader(t *testing.T) {
 	if err != nil || seen.Leader != "" || len(seen.Peers) != 2 {
 		t.Errorf("%+v, %v", seen, err)
 	}
-	checkProblem(t, seen.noLeader("hand over"), "no leader is known, and only a leader can hand over: of 2 voters, 1 answer here, and 2 must run and reach each other. "+
+	checkProblem(t, seen.noLeader("hand over"), "no leader is known, and only a leader can hand over: of 2 voters 1 answered, and 2 must run and reach each other. "+
 		"Start the others with the data they had; if that is lost for good, docs/recovery.md is how to go on")
 	nodes.statuses["a:1"] = cluster.Status{ServerID: "1", Name: "a", TransportAddress: "a:1", State: "Candidate", Members: orphan.Members}
 	seen, err = nodes.client("b:1").look(t.Context())
 	must(t, err)
-	checkProblem(t, seen.noLeader(""), "no leader is known, though 2 of 2 voters answer: an election may be under way")
+	checkProblem(t, seen.noLeader(""), "no leader is known, though 2 of 2 voters answered: an election may be under way")
 	_, err = nodes.client("x:1", "y:1").look(t.Context())
 	checkProblem(t, err, "no node answers:\ndial x:1")
 

@@ -184,7 +184,7 @@ func TestSnapshotSaveLeavesNothingBehind(t *testing.T) {
 		"it exists":           {saving{}, func() {}, "exists; add --force"},
 		"nobody leads":        {saving{force: true}, func() { c.silent = true }, "no leader is known"},
 		"no such node":        {saving{force: true, node: "z"}, func() {}, "no node that answers has the name or the ID \"z\"; there are:\n  a (ID 1, a:1, leader)\n  b (ID 2, b:1, follower)"},
-		"the node is lost":    {saving{force: true}, func() { c.failAt = 3 }, "nothing of it was left behind: ask for a snapshot: connection lost"},
+		"the node is lost":    {saving{force: true}, func() { c.failAt = 3 }, "nothing of it was left behind: take a snapshot: connection lost"},
 		"it never answers":    {saving{force: true}, func() { c.failAt = 1 }, "connection lost"},
 		"another cluster key": {saving{force: true}, func() { c.key.Check[0]++ }, "another cluster key"},
 	} {

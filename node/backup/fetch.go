@@ -48,11 +48,11 @@ func Fetch(ctx context.Context, ask func(context.Context, []byte) ([]byte, error
 func exchange(ctx context.Context, ask func(context.Context, []byte) ([]byte, error), q question, take func(answer []byte) error) error {
 	asked, err := json.Marshal(q)
 	if err != nil {
-		return fmt.Errorf("ask for a snapshot: %w", err)
+		return fmt.Errorf("take a snapshot: %w", err)
 	}
 	answer, err := ask(ctx, asked)
 	if err != nil {
-		return fmt.Errorf("ask for a snapshot: %w", err)
+		return fmt.Errorf("take a snapshot: %w", err)
 	}
 	if err := take(answer); err != nil {
 		return fmt.Errorf("save a snapshot: %w", err)

@@ -119,7 +119,7 @@ func (s *Server) begin(ctx, conn context.Context, stale bool) ([]byte, error) {
 		ctx, cancel := context.WithTimeout(ctx, confirmPatience)
 		defer cancel()
 		if err := s.confirm(ctx); err != nil {
-			return nil, fmt.Errorf("whether the state is up to date cannot be confirmed: %w", err)
+			return nil, fmt.Errorf("this node cannot confirm now that its state is up to date (--node and --stale take it as it is): %w", err)
 		}
 	}
 	if err := s.takePlace(); err != nil {

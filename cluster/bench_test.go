@@ -70,7 +70,7 @@ func BenchmarkPropose(b *testing.B) {
 	ctx := b.Context()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := client.Propose(ctx, address, commands); err != nil {
+		if _, _, err := client.Propose(ctx, address, commands); err != nil {
 			b.Fatal(err)
 		}
 	}

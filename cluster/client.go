@@ -101,23 +101,25 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 }
 
 // Propose asks the leader to put commands on the log and returns their outcomes,
-// one for each. At most 4096 commands and 1 MiB; more is refused.
-func (c *Client) Propose(ctx context.Context, address raft.ServerAddress, commands [][]byte) ([][]byte, error) {
+// one for each, and what the leader said of itself right after: an entry with these
+// commands is not later than the one that it had applied by then. At most 4096
+// commands and 1 MiB; more is refused.
+func (c *Client) Propose(ctx context.Context, address raft.ServerAddress, commands [][]byte) ([][]byte, Confirmation, error) {
 	if len(commands) > maxCommands || listSize(commands)+patienceSize+lineageSize > maxProposeBody {
-		return nil, fmt.Errorf("propose to %s: %w: the batch is too large", address, ErrRefused)
+		return nil, Confirmation{}, fmt.Errorf("propose to %s: %w: the batch is too large", address, ErrRefused)
 	}
 	answer, err := c.ask(ctx, address, &call{kind: kindPropose, commands: commands})
 	if err != nil {
-		return nil, fmt.Errorf("propose to %s: %w", address, err)
+		return nil, Confirmation{}, fmt.Errorf("propose to %s: %w", address, err)
 	}
-	outcomes, err := decodeList(answer)
+	outcomes, leader, err := decodeProposed(answer)
 	if err == nil && len(outcomes) != len(commands) {
 		err = fmt.Errorf("%w: %d outcomes for %d commands", errMessage, len(outcomes), len(commands))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("propose to %s: %w", address, err)
+		return nil, Confirmation{}, fmt.Errorf("propose to %s: %w", address, err)
 	}
-	return outcomes, nil
+	return outcomes, leader, nil
 }
 
 // Confirm asks a peer for its term. The answer was made after the call began.

@@ -39,8 +39,8 @@ func TestEveryRequestReachesTheHandlerAndItsAnswerComesBack(t *testing.T) {
 	ctx := t.Context()
 
 	commands := [][]byte{[]byte("a"), {}, bytes.Repeat([]byte("c"), 20<<10)}
-	outcomes, err := client.Propose(ctx, address, commands)
-	if diff := cmp.Diff(commands, outcomes); err != nil || diff != "" {
+	outcomes, leader, err := client.Propose(ctx, address, commands)
+	if diff := cmp.Diff(commands, outcomes) + cmp.Diff((&fakeHandler{}).Confirm(), leader); err != nil || diff != "" {
 		t.Errorf("propose: %v %.200s", err, diff)
 	}
 	if peer := handler.peer.Load(); *peer != "two" {
@@ -130,7 +130,7 @@ func TestErrorsKeepTheirMeaningAcrossTheWire(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			current.Store(&c.err)
-			_, err := client.Propose(t.Context(), address, [][]byte{{1}})
+			_, _, err := client.Propose(t.Context(), address, [][]byte{{1}})
 			if err == nil || !strings.Contains(err.Error(), c.text) {
 				t.Fatalf("got %v, want a text with %q", err, c.text)
 			}
@@ -155,7 +155,7 @@ func TestAThousandConcurrentCallsGetTheirOwnAnswers(t *testing.T) {
 		wg.Go(func() {
 			want := [][]byte{fmt.Appendf(nil, "command %d", i)}
 			for {
-				got, err := client.Propose(t.Context(), address, want)
+				got, _, err := client.Propose(t.Context(), address, want)
 				if errors.Is(err, cluster.ErrOverloaded) {
 					continue // more than one connection may run at once
 				}
@@ -178,7 +178,7 @@ func TestABatchThatIsTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
 		"bytes": {make([]byte, cluster.MaxProposeBody)},
 		"count": make([][]byte, cluster.MaxCommands+1),
 	} {
-		if _, err := client.Propose(t.Context(), address, commands); !errors.Is(err, cluster.ErrRefused) {
+		if _, _, err := client.Propose(t.Context(), address, commands); !errors.Is(err, cluster.ErrRefused) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -187,7 +187,7 @@ func TestABatchThatIsTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
 func TestAnAnswerThatDoesNotFitIsAnUnknownOutcome(t *testing.T) {
 	for name, outcomes := range map[string][][]byte{"too large": {make([]byte, cluster.MaxProposeBody)}, "too few": {}} {
 		client, address := pair(t, &fakeHandler{propose: func(context.Context, [][]byte) ([][]byte, error) { return outcomes, nil }})
-		if _, err := client.Propose(t.Context(), address, [][]byte{{1}}); err == nil || errors.Is(err, cluster.ErrNotProposed) {
+		if _, _, err := client.Propose(t.Context(), address, [][]byte{{1}}); err == nil || errors.Is(err, cluster.ErrNotProposed) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -205,7 +205,7 @@ func TestTheServerStopsWorkingWhenTheCallerHasNoPatienceLeft(t *testing.T) {
 	}})
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	_, err := client.Propose(ctx, address, [][]byte{{1}})
+	_, _, err := client.Propose(ctx, address, [][]byte{{1}})
 	if err == nil || errors.Is(err, cluster.ErrNotProposed) {
 		t.Errorf("the outcome is unknown, got %v", err)
 	}
@@ -229,7 +229,7 @@ func TestTheServerStopsWorkingWhenTheCallersConnectionIsGone(t *testing.T) {
 	client := startClient(t, ca.node(t, "two"), cluster.ClientConfig{})
 	failed := make(chan error, 1)
 	go func() {
-		_, err := client.Propose(context.Background(), address, [][]byte{{1}})
+		_, _, err := client.Propose(context.Background(), address, [][]byte{{1}})
 		failed <- err
 	}()
 	<-started
@@ -252,13 +252,13 @@ func TestMoreThanTheConnectionMayRunIsOverload(t *testing.T) {
 	var callers sync.WaitGroup
 	for range cluster.MaxRunning {
 		callers.Go(func() {
-			if _, err := client.Propose(t.Context(), address, [][]byte{{1}}); err != nil {
+			if _, _, err := client.Propose(t.Context(), address, [][]byte{{1}}); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	running.Wait()
-	if _, err := client.Propose(t.Context(), address, [][]byte{{1}}); !errors.Is(err, cluster.ErrOverloaded) {
+	if _, _, err := client.Propose(t.Context(), address, [][]byte{{1}}); !errors.Is(err, cluster.ErrOverloaded) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := client.Confirm(t.Context(), address); err != nil {
@@ -281,7 +281,7 @@ func TestAPeerThatDiesDuringACallLeavesItsOutcomeUnknown(t *testing.T) {
 	client := startClient(t, ca.node(t, "two"), cluster.ClientConfig{})
 	failed := make(chan error, 1)
 	go func() {
-		_, err := client.Propose(context.Background(), address, [][]byte{{1}})
+		_, _, err := client.Propose(context.Background(), address, [][]byte{{1}})
 		failed <- err
 	}()
 	<-started
@@ -291,7 +291,7 @@ func TestAPeerThatDiesDuringACallLeavesItsOutcomeUnknown(t *testing.T) {
 	}
 	// Nobody listens there now, which the client knows as soon as it saw the old connection end.
 	for range 100 {
-		_, err := client.Propose(t.Context(), address, [][]byte{{1}})
+		_, _, err := client.Propose(t.Context(), address, [][]byte{{1}})
 		if errors.Is(err, cluster.ErrNotSent) {
 			return
 		}
@@ -372,7 +372,7 @@ func TestAfterARotationNewConnectionsUseTheNewCertificates(t *testing.T) {
 	}
 	underWay := make(chan error, 1)
 	go func() {
-		_, err := client.Propose(context.Background(), address, [][]byte{{1}})
+		_, _, err := client.Propose(context.Background(), address, [][]byte{{1}})
 		underWay <- err
 	}()
 	<-blocked

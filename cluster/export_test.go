@@ -42,6 +42,8 @@ var (
 	ListSize           = listSize
 	AppendConfirmation = appendConfirmation
 	DecodeConfirmation = decodeConfirmation
+	AppendProposed     = appendProposed
+	DecodeProposed     = decodeProposed
 	AppendFailure      = appendFailure
 	DecodeFailure      = decodeFailure
 	AppendPatience     = appendPatience

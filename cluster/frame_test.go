@@ -97,6 +97,27 @@ func TestAListRefusesWhatItDoesNotHold(t *testing.T) {
 	}
 }
 
+func TestAnAnswerToAProposalIsReadBack(t *testing.T) {
+	leader, outcomes := (&fakeHandler{}).Confirm(), [][]byte{[]byte("one"), {}}
+	good := cluster.AppendProposed(outcomes, leader)
+	items, said, err := cluster.DecodeProposed(good)
+	if diff := cmp.Diff(outcomes, items) + cmp.Diff(leader, said); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
+	}
+	for size := range good {
+		if _, _, err := cluster.DecodeProposed(good[:size]); err == nil {
+			t.Errorf("the first %d of %d bytes were accepted", size, len(good))
+		}
+	}
+	for name, b := range map[string][]byte{
+		"trailing": append(bytes.Clone(good), 0), "size beyond": append([]byte{255, 255, 255, 255}, good[4:]...), "none": append([]byte{0, 0, 0, 0}, good[4:]...),
+	} {
+		if _, _, err := cluster.DecodeProposed(b); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
 func TestAConfirmationIsReadBack(t *testing.T) {
 	want := (&fakeHandler{}).Confirm()
 	raw := cluster.AppendConfirmation(nil, want)
@@ -164,6 +185,11 @@ func checkBodies(t *testing.T, body []byte) {
 	if items, err := cluster.DecodeList(body); err == nil {
 		if again := cluster.AppendList(nil, items); !bytes.Equal(again, body) {
 			t.Errorf("list % x became % x", body, again)
+		}
+	}
+	if items, c, err := cluster.DecodeProposed(body); err == nil && len(c.ServerID) < 256 {
+		if again := cluster.AppendProposed(items, c); !bytes.Equal(again, body) {
+			t.Errorf("answer to a proposal % x became % x", body, again)
 		}
 	}
 	if c, err := cluster.DecodeConfirmation(body, "last"); err == nil && len(c.ServerID) < 256 {

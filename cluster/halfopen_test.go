@@ -93,7 +93,7 @@ func TestACallIsGivenUpAtItsDeadlineEvenIfThePeerIsSilent(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		start := time.Now()
-		_, err := client.Propose(ctx, "pipe", [][]byte{{1}})
+		_, _, err := client.Propose(ctx, "pipe", [][]byte{{1}})
 		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, cluster.ErrNotProposed) || time.Since(start) != 50*time.Millisecond {
 			t.Errorf("after %s: %v", time.Since(start), err)
 		}
@@ -107,7 +107,7 @@ func TestASlowAnswerFromAPeerThatLivesIsWaitedFor(t *testing.T) {
 			time.Sleep(time.Minute) // say, no quorum
 			return commands, nil
 		}})
-		if _, err := client.Propose(t.Context(), "pipe", [][]byte{{1}}); err != nil {
+		if _, _, err := client.Propose(t.Context(), "pipe", [][]byte{{1}}); err != nil {
 			t.Error(err)
 		}
 		if n := listener.dials.Load(); n != 1 {
@@ -142,7 +142,7 @@ func TestAPeerThatCannotBeReachedIsNotDialledForEveryCall(t *testing.T) {
 			},
 		})
 		for range 10_000 { // ten seconds
-			if _, err := client.Propose(t.Context(), "nowhere", [][]byte{{1}}); !errors.Is(err, cluster.ErrNotSent) {
+			if _, _, err := client.Propose(t.Context(), "nowhere", [][]byte{{1}}); !errors.Is(err, cluster.ErrNotSent) {
 				t.Fatalf("got %v", err)
 			}
 			time.Sleep(time.Millisecond)
@@ -165,13 +165,13 @@ func TestCallsWaitForADialAndMayBeGivenUpWhileTheyWait(t *testing.T) {
 		patient := make(chan error, 10)
 		for range 10 {
 			go func() {
-				_, err := client.Propose(t.Context(), "pipe", [][]byte{{1}})
+				_, _, err := client.Propose(t.Context(), "pipe", [][]byte{{1}})
 				patient <- err
 			}()
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
-		_, err := client.Propose(ctx, "pipe", [][]byte{{1}})
+		_, _, err := client.Propose(ctx, "pipe", [][]byte{{1}})
 		if !errors.Is(err, cluster.ErrNotSent) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("given up before the dial was done: %v", err)
 		}
@@ -203,7 +203,7 @@ func TestWhatWaitsBehindAStuckWriteWasCertainlyNotSent(t *testing.T) {
 		propose := func() <-chan error {
 			ended := make(chan error, 1)
 			go func() {
-				_, err := client.Propose(context.Background(), "pipe", [][]byte{{1}})
+				_, _, err := client.Propose(context.Background(), "pipe", [][]byte{{1}})
 				ended <- err
 			}()
 			return ended

@@ -102,6 +102,27 @@ func decodeList(b []byte) ([][]byte, error) {
 	return items, nil
 }
 
+// appendProposed encodes the answer to a proposal: length u32 | confirmation | outcomes.
+func appendProposed(outcomes [][]byte, leader Confirmation) []byte {
+	b := make([]byte, 4, 4+confirmationSize+maxServerID+listSize(outcomes))
+	b = appendConfirmation(b, leader)
+	binary.BigEndian.PutUint32(b, uint32(len(b)-4)) //nolint:gosec // a confirmation is short
+	return appendList(b, outcomes)
+}
+
+// decodeProposed is the inverse of appendProposed. The outcomes share b's memory.
+func decodeProposed(b []byte) (outcomes [][]byte, leader Confirmation, err error) {
+	if len(b) < 4 || int64(binary.BigEndian.Uint32(b)) > int64(len(b)-4) {
+		return nil, Confirmation{}, fmt.Errorf("%w: no confirmation before the outcomes", errMessage)
+	}
+	size := 4 + int(binary.BigEndian.Uint32(b))
+	if leader, err = decodeConfirmation(b[4:size], ""); err != nil {
+		return nil, Confirmation{}, err
+	}
+	outcomes, err = decodeList(b[size:])
+	return outcomes, leader, err
+}
+
 func appendConfirmation(dst []byte, c Confirmation) []byte {
 	var flags byte
 	if c.Voter {

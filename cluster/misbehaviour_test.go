@@ -63,7 +63,7 @@ func TestAnAnswerThatMakesNoSenseEndsTheConnectionWithAnUnknownOutcome(t *testin
 		t.Run(name, func(t *testing.T) {
 			listener := scriptedPeer(t, ca, answer)
 			client := startClient(t, ca.node(t, "two"), cluster.ClientConfig{Dial: listener.dial})
-			if _, err := client.Propose(t.Context(), "pipe", [][]byte{{1}}); err == nil || errors.Is(err, cluster.ErrNotProposed) {
+			if _, _, err := client.Propose(t.Context(), "pipe", [][]byte{{1}}); err == nil || errors.Is(err, cluster.ErrNotProposed) {
 				t.Errorf("propose: %v", err)
 			}
 		})

@@ -271,7 +271,7 @@ func (s *Service) propose(ctx context.Context, peer string, body []byte) ([]byte
 	if len(outcomes) != len(commands) {
 		return nil, fmt.Errorf("%d outcomes for %d commands", len(outcomes), len(commands))
 	}
-	return appendList(make([]byte, 0, listSize(outcomes)), outcomes), nil
+	return appendProposed(outcomes, s.cfg.Handler.Confirm()), nil
 }
 
 // answer sends a result or an error, and frees the slot of the request that ran.

@@ -34,7 +34,7 @@ func TestOnlyNodesOfTheClusterAreServed(t *testing.T) {
 				}})
 				if protocol == cluster.ProtocolRPC {
 					client := startClient(t, cfg, cluster.ClientConfig{})
-					if _, err := client.Propose(t.Context(), address, [][]byte{{1}}); !errors.Is(err, cluster.ErrNotSent) {
+					if _, _, err := client.Propose(t.Context(), address, [][]byte{{1}}); !errors.Is(err, cluster.ErrNotSent) {
 						t.Errorf("got %v, want a dial that fails", err)
 					}
 					return

@@ -564,7 +564,7 @@ func TestAForwardedCommandThatCannotBeReadIsRefused(t *testing.T) {
 		leader, follower := s.leader(), s.followers()[0]
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err := simPeers{follower.running()}.Propose(ctx, leader.address, [][]byte{{250, 1, 2, 3}})
+		_, _, err := simPeers{follower.running()}.Propose(ctx, leader.address, [][]byte{{250, 1, 2, 3}})
 		if !errors.Is(err, cluster.ErrRefused) {
 			t.Errorf("got %v, want %v", err, cluster.ErrRefused)
 		}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"jeton/cluster"
 )
 
 // slowLink holds up what a node proposes to others, like a packet that is sent again and again.
@@ -14,7 +16,7 @@ type slowLink struct {
 	hold func(commands [][]byte) <-chan struct{}
 }
 
-func (p slowLink) Propose(ctx context.Context, address raft.ServerAddress, commands [][]byte) ([][]byte, error) {
+func (p slowLink) Propose(ctx context.Context, address raft.ServerAddress, commands [][]byte) ([][]byte, cluster.Confirmation, error) {
 	if wait := p.hold(commands); wait != nil {
 		// The network has it. It arrives whatever becomes of the process.
 		deadline, _ := ctx.Deadline()
@@ -29,7 +31,7 @@ func (p slowLink) Propose(ctx context.Context, address raft.ServerAddress, comma
 			}
 		}()
 		<-ctx.Done()
-		return nil, ctx.Err()
+		return nil, cluster.Confirmation{}, ctx.Err()
 	}
 	return p.peers.Propose(ctx, address, commands)
 }

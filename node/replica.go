@@ -34,7 +34,7 @@ var errNotLeader = fmt.Errorf("%w: %w", errRetry, cluster.ErrNotLeader)
 // peers asks the other members: a *cluster.Client, whose errors it has. Its methods
 // may be called concurrently.
 type peers interface {
-	Propose(ctx context.Context, address raft.ServerAddress, commands [][]byte) ([][]byte, error)
+	Propose(ctx context.Context, address raft.ServerAddress, commands [][]byte) ([][]byte, cluster.Confirmation, error)
 	StartConfirm(address raft.ServerAddress, done func(cluster.Confirmation, error))
 	Join(ctx context.Context, address raft.ServerAddress, request cluster.JoinRequest) error
 	Status(ctx context.Context, address raft.ServerAddress) (cluster.Status, error)
@@ -207,7 +207,7 @@ func (r *replica) append(ctx context.Context, commands [][]byte) ([]fsm.Outcome,
 		}
 	}()
 	address = r.addressOf(raft.Server{ID: id, Address: address})
-	encoded, err := r.peers.Propose(ctx, address, commands)
+	encoded, leader, err := r.peers.Propose(ctx, address, commands)
 	switch {
 	case errors.Is(err, cluster.ErrOverloaded):
 		return nil, fmt.Errorf("forward to the leader: %w", realm.ErrOverloaded)
@@ -215,6 +215,9 @@ func (r *replica) append(ctx context.Context, commands [][]byte) ([]fsm.Outcome,
 		return nil, fmt.Errorf("%w: forward to the leader: %w", errRetry, err)
 	case len(encoded) != len(commands):
 		return nil, fmt.Errorf("%w: the leader answered %d of %d commands", errRetry, len(encoded), len(commands))
+	}
+	if leader.Leader {
+		r.learn(leader) // whoever gets the token may show it here next
 	}
 	outcomes := make([]fsm.Outcome, len(encoded))
 	for i, b := range encoded {

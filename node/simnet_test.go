@@ -176,8 +176,12 @@ func carryBothWays[T any](w *simNet, from *incarnation, address raft.ServerAddre
 // simPeers is the peers of one process.
 type simPeers struct{ from *incarnation }
 
-func (p simPeers) Propose(ctx context.Context, address raft.ServerAddress, commands [][]byte) ([][]byte, error) {
-	return call(ctx, p.from, address, func(to *incarnation) ([][]byte, error) {
+func (p simPeers) Propose(ctx context.Context, address raft.ServerAddress, commands [][]byte) ([][]byte, cluster.Confirmation, error) {
+	type proposed struct {
+		outcomes [][]byte
+		leader   cluster.Confirmation
+	}
+	answer, err := call(ctx, p.from, address, func(to *incarnation) (proposed, error) {
 		// The handler's context ends with the caller's patience and with its process.
 		patience, cancel := context.WithCancel(to.ctx)
 		defer cancel()
@@ -185,8 +189,10 @@ func (p simPeers) Propose(ctx context.Context, address raft.ServerAddress, comma
 			patience, cancel = context.WithDeadline(patience, deadline)
 			defer cancel()
 		}
-		return peerHandler{to.node}.Propose(patience, p.from.member.name, commands) //nolint:contextcheck // another process has its own
+		outcomes, err := peerHandler{to.node}.Propose(patience, p.from.member.name, commands) //nolint:contextcheck // another process has its own
+		return proposed{outcomes, to.node.confirmer.electorate.confirmSelf()}, err
 	})
+	return answer.outcomes, answer.leader, err
 }
 
 // confirmTimeout is how long a real client takes to give a silent peer up.

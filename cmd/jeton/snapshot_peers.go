@@ -32,9 +32,9 @@ func exchangeWith[A ~string](ask func(context.Context, A, []byte) ([]byte, error
 	}
 }
 
-func proposeWith[A ~string](propose func(context.Context, A, [][]byte) ([][]byte, error)) func(context.Context, string, []byte) ([]byte, error) {
+func proposeWith[A ~string, C any](propose func(context.Context, A, [][]byte) ([][]byte, C, error)) func(context.Context, string, []byte) ([]byte, error) {
 	return func(ctx context.Context, address string, command []byte) ([]byte, error) {
-		outcomes, err := propose(ctx, A(address), [][]byte{command})
+		outcomes, _, err := propose(ctx, A(address), [][]byte{command})
 		if err != nil {
 			return nil, err
 		}

@@ -108,7 +108,7 @@ func TestProposalsAreOfOneLineage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := startClient(t, ca.node(t, "two"), cluster.ClientConfig{Lineage: test.lineage})
-			if _, err := client.Propose(t.Context(), address, [][]byte{{1}}); errors.Is(err, cluster.ErrRefused) != test.refused || err != nil && !test.refused {
+			if _, _, err := client.Propose(t.Context(), address, [][]byte{{1}}); errors.Is(err, cluster.ErrRefused) != test.refused || err != nil && !test.refused {
 				t.Error(err)
 			}
 			if status, err := client.Status(t.Context(), address); err != nil || status.Lineage != recovered {

@@ -69,7 +69,7 @@ func (w *watcher) step() {
 		w.timer.Reset(storeLimit / storeSteps)
 		return
 	}
-	w.owner.end(fmt.Errorf("raft store: %s has taken more than %s: the disk hangs", w.call, storeLimit))
+	w.owner.end(fmt.Errorf("raft store: %s has taken more than %s: the disk hangs. Look at it (dmesg), then start the node again: that loses nothing", w.call, storeLimit))
 }
 
 // enter starts to watch a call.

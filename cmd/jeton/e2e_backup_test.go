@@ -146,7 +146,7 @@ func TestE2ESnapshotsOfEqualStatesAreEqual(t *testing.T) {
 	c.nodes[2].kill(t)
 	path := filepath.Join(t.TempDir(), "alone")
 	_, err := c.jeton(0, "snapshot", "save", path, "--node", c.nodes[0].Name)
-	checkProblem(t, err, "cannot be confirmed")
+	checkProblem(t, err, "cannot confirm now that its state is up to date (--node and --stale take it as it is)")
 	_, err = os.Stat(path)
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that was not saved: %v", err)

@@ -113,7 +113,7 @@ func leadersDiskHangs(t *testing.T, settings map[string]string) {
 			t.Errorf("exit code %d", server.exitCode())
 		}
 	}
-	for _, wanted := range []string{"path.data", "the disk hangs", "start it again"} {
+	for _, wanted := range []string{"path.data", "the disk hangs", "then start the node again"} {
 		if said := lastLines(hung.Log, 1); !strings.Contains(said, wanted) {
 			t.Errorf("the last it says is %q, without %q", said, wanted)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -144,8 +145,70 @@ func TestWhoWasLeftBehindEndsAndJoinsAnew(t *testing.T) {
 		t.Errorf("lineage %x, its state's %x, epoch %d", anew.descent.own(), anew.replica.state.Summary().Lineage, anew.status().Epoch)
 	}
 	access, _ := one.issue()
-	if got := two.authenticate(access); got != 200 {
+	if got := two.authenticate(access); got != http.StatusOK {
 		t.Errorf("a token of the survivor: %d", got)
+	}
+}
+
+// Two of three, taken for lost, came back with their data while nobody could tell them, elected a leader, and took the
+// survivor back, whose log then went on with entries of the former cluster. They end as soon as they look for it.
+func TestAMajorityThatWasLeftBehindDoesNotTakeTheSurvivorBack(t *testing.T) {
+	one := newSite(t)
+	nodes := []*Node{one.mustOpen()}
+	lost := []*site{one.sibling("two"), one.sibling("three")}
+	for _, s := range lost {
+		n := s.mustOpen()
+		if err := nodes[0].membership.Promote(t.Context(), n.replica.id); err != nil {
+			t.Fatal(err)
+		}
+		nodes = append(nodes, n)
+	}
+	ended, _ := one.issue()
+	id := nodes[0].replica.id
+	for _, n := range nodes {
+		one.mustClose(n)
+	}
+
+	one.survive(id, true)
+	survivor := one.mustOpen()
+	own := survivor.descent.own()
+	if status, answer := one.ask(http.MethodDelete, "/_security/oauth2/token", "", `{"token":"`+ended+`"}`); status != http.StatusOK {
+		t.Fatalf("invalidate: %d %v", status, answer)
+	}
+	one.mustClose(survivor)
+
+	former := make([]*Node, len(lost))
+	for i, s := range lost {
+		n, err := s.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.mustClose(n) })
+		former[i] = n
+	}
+	for _, n := range former {
+		awaitReadiness(t, n)
+	}
+	for range 30 { // terms and entries of their own, more than the survivor has
+		lost[0].issue()
+	}
+
+	survivor = one.mustOpen()
+	var ending sync.WaitGroup
+	for _, n := range former { // the leader first; then the other one becomes a candidate
+		ending.Go(func() {
+			if err := n.Wait(); !errors.Is(err, errLeftBehind) {
+				t.Errorf("it goes on: %v", err)
+			}
+			one.mustClose(n)
+		})
+	}
+	ending.Wait()
+	if got := one.authenticate(ended); got != http.StatusUnauthorized {
+		t.Errorf("what ended after the recovery: %d", got)
+	}
+	if status := survivor.status(); len(status.Members) != 1 || survivor.descent.own() != own || status.LeaderID != id {
+		t.Errorf("the survivor says %+v, lineage %x", status, survivor.descent.own())
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"jeton/cluster"
+	"jeton/fsm"
 	"jeton/node/config"
 )
 
@@ -172,6 +173,76 @@ func TestASurvivorGoesOnAlone(t *testing.T) {
 				t.Errorf("a new session: %d", got)
 			}
 			s.mustClose(n)
+		}
+	}
+}
+
+// undeletable is a log that the process does not live to delete.
+type undeletable struct{ raft.LogStore }
+
+var errEnded = errors.New("the process ended here")
+
+func (undeletable) DeleteRange(uint64, uint64) error { return errEnded }
+
+// Wherever the process ends, the data are those of before or the recovered ones. A log of before beneath a recovered
+// snapshot would bring new members the state of before.
+func TestARecoveryIsThereAsAWholeOrNotAtAll(t *testing.T) {
+	s := newSite(t)
+	n := s.mustOpen()
+	ended, _ := s.issue()
+	s.loseQuorum(n)
+	s.mustClose(n)
+	id := n.dir.identity.ServerID
+
+	dir, err := openDataDir(s.config.DataPath, s.config.ClusterName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stores, err := openStores(dir, s.config, hclog.NewNullLogger(), func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, _ := stores.logs.LastIndex()
+	_, logs, snapshots, err := joinStores(undeletable{stores.log}, stores.snapshots.(jointSnapshots).SnapshotStore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, transport := raft.NewInmemTransport("")
+	self := raft.Configuration{Servers: []raft.Server{{ID: id, Address: raft.ServerAddress(s.config.Transport.PublishAddress())}}}
+	state := &recovered{FSM: fsm.New(nil), levels: n.replica.levels}
+	err = raft.RecoverCluster(raftConfig(s.config, id, hclog.NewNullLogger(), nil), state, logs, stores.stable, further{snapshots}, transport, self)
+	if last == 0 || err == nil || !strings.Contains(err.Error(), errEnded.Error()) {
+		t.Fatalf("a log up to %d was deleted: %v", last, err)
+	}
+	if err := errors.Join(stores.close(), dir.close()); err != nil {
+		t.Fatal(err)
+	}
+
+	path := s.survive(id, false)
+	for _, crash := range []string{"before the log was dropped", "before the file was renamed", "after all"} {
+		n := s.mustOpen()
+		if status := n.status(); status.Epoch != 1 || len(status.Members) != 1 || n.descent.own().recoveries() != 1 || s.authenticate(ended) != http.StatusUnauthorized {
+			t.Errorf("%s: it says %+v, lineage %x", crash, status, n.descent.own())
+		}
+		s.mustClose(n)
+		dir, err := openDataDir(s.config.DataPath, s.config.ClusterName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stores, err := openStores(dir, s.config, hclog.NewNullLogger(), func(err error) { t.Error(err) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first, err := stores.logs.FirstIndex(); err != nil || first <= last+1 {
+			t.Errorf("%s: the log begins with entry %d, that of before ended with %d: %v", crash, first, last, err)
+		}
+		if err := errors.Join(stores.close(), dir.close()); err != nil {
+			t.Fatal(err)
+		}
+		if crash == "before the log was dropped" {
+			if err := os.Rename(path+".epoch-1", path); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

@@ -28,6 +28,7 @@ func diskFaults() (rows []fault) {
 		return t.powerLoss(ctx, []*node{n})
 	})...)
 	return append(rows,
+		fault{name: "hang-sync-most", what: "no sync returns at the nodes that do not lead, and the leader is killed: nobody can write the next term", exits: true, inject: hangElection},
 		fault{name: "power-loss-most", what: "the same of as many nodes as make a majority", inject: func(ctx context.Context, t *trial) func(context.Context) {
 			order := t.rand.Perm(len(t.nodes))[:len(t.nodes)/2+1]
 			var victims []*node
@@ -42,6 +43,20 @@ func diskFaults() (rows []fault) {
 		fault{name: "flip-bits", what: "bits are flipped in files of a stopped node, which is then started, and replaced in the end", exits: true, kind: kindMembers, inject: flipBits},
 		fault{name: "truncate-file", what: "a file of a stopped node is cut short, the node started, and replaced in the end", exits: true, kind: kindMembers, inject: truncateFile},
 	)
+}
+
+func hangElection(ctx context.Context, t *trial) func(context.Context) {
+	leader := t.theLeader()
+	var releases []func()
+	for _, n := range t.others(leader) {
+		releases = append(releases, n.disk.HangSyncs())
+	}
+	releases = append(releases, leader.kill(ctx))
+	return simply(func() {
+		for _, release := range releases {
+			release()
+		}
+	})
 }
 
 // powerLoss takes nodes their power, all at once.

@@ -86,7 +86,7 @@ func (j *journal) ended(node, cause string) (wrong bool) {
 func (j *journal) tellEndsLocked(nodes ...string) {
 	for _, node := range nodes {
 		if last := j.ends[node]; last != nil && last.more > 0 {
-			j.showLocked(event{At: time.Now(), Node: node, Text: fmt.Sprintf("%s %d times more: %s", downByItself, last.more, last.cause)})
+			j.showLocked(event{At: time.Now(), Node: node, Text: fmt.Sprintf("%s, %d more for one cause: %s", downByItself, last.more, last.cause)})
 		}
 		delete(j.ends, node)
 	}

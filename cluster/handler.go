@@ -95,11 +95,14 @@ type Member struct {
 	LastContact int64     `json:"last_contact_ms,omitempty"` // how long ago, in milliseconds; below zero: never
 	LastTerm    uint64    `json:"last_log_term,omitempty"`
 	LastIndex   uint64    `json:"last_log_index,omitempty"`
+	Process     string    `json:"process,omitempty"` // the member's, by its newest answer
+	Answers     uint64    `json:"answers,omitempty"` // looks in a row at which that process has answered
 }
 
 // Status describes a node to its peers.
 type Status struct {
 	ServerID         raft.ServerID      `json:"server_id"`
+	Process          string             `json:"process"` // drawn at random when it started: two processes must not run as one member
 	Name             string             `json:"name"`
 	ClusterName      string             `json:"cluster_name"`
 	ClusterID        [16]byte           `json:"cluster_id"` // zero until the state machine holds one

@@ -90,8 +90,16 @@ type contact struct {
 	silence time.Duration
 	stats   autopilot.ServerStats // of its newest answer
 	level   uint64                // of the command set, which it understands
-	healthy bool                  // at the last look
-	since   time.Time             // when that began
+	runs    process
+	healthy bool      // at the last look
+	since   time.Time // when that began
+}
+
+// process is that by which a member answers.
+type process struct {
+	id      string
+	fresh   bool   // it has answered since its answers were counted
+	answers uint64 // looks at which it did
 }
 
 // AutopilotConfig implements autopilot.ApplicationIntegration.
@@ -119,7 +127,10 @@ func (p *pilot) NotifyState(state *autopilot.State) {
 		if seen.since.IsZero() || seen.healthy != server.Health.Healthy {
 			seen.healthy, seen.since = server.Health.Healthy, now
 		}
-		server.Health.StableSince, server.Server.Name = seen.since, p.n.names.of(id)
+		if seen.runs.fresh {
+			seen.runs.fresh, seen.runs.answers = false, seen.runs.answers+1
+		}
+		server.Health.StableSince, server.Server.Name, server.Server.Ext = seen.since, p.n.names.of(id), seen.runs
 	}
 	p.n.health.Store(state)
 }
@@ -191,6 +202,10 @@ func (p *pilot) FetchServerStats(ctx context.Context, servers map[raft.ServerID]
 
 func (c *contact) answered(status cluster.Status) {
 	c.silence, c.level = 0, status.Level
+	if c.runs.id != status.Process {
+		c.runs = process{id: status.Process}
+	}
+	c.runs.fresh = true
 	c.stats = autopilot.ServerStats{
 		LastContact: time.Duration(status.LastContact) * time.Millisecond, LastTerm: status.LastTerm, LastIndex: status.LastIndex,
 	}
@@ -294,6 +309,9 @@ func (n *Node) judge(status *cluster.Status) {
 		if server := state.Servers[m.ID]; server != nil {
 			m.Healthy, m.StableSince = server.Health.Healthy, server.Health.StableSince
 			m.Dead = server.Server.NodeStatus == autopilot.NodeFailed
+			if runs, ok := server.Server.Ext.(process); ok {
+				m.Process, m.Answers = runs.id, runs.answers
+			}
 			m.LastContact, m.LastTerm, m.LastIndex = server.Stats.LastContact.Milliseconds(), server.Stats.LastTerm, server.Stats.LastIndex
 		}
 	}

@@ -140,6 +140,9 @@ func (n *Node) stepMembership(ctx context.Context) (reason string, err error) {
 		if leftBehind(peers, n.replica.state.Summary().ClusterID, n.descent.own()) {
 			n.fail(errLeftBehind)
 		}
+		if n.outrun(peers) {
+			n.fail(twinError(n.replica.id, raft.ServerAddress(n.config.Transport.PublishAddress())))
+		}
 		elsewhere, uncounted = n.listedElsewhere(peers), n.uncounted(peers)
 	}
 	for _, server := range servers {

@@ -161,6 +161,7 @@ func (h peerHandler) Status(context.Context) (cluster.Status, error) { return h.
 func (n *Node) identify() cluster.Status {
 	return cluster.Status{
 		ServerID:         n.replica.id,
+		Process:          n.process,
 		Name:             n.config.NodeName,
 		ClusterName:      n.config.ClusterName,
 		TransportAddress: raft.ServerAddress(n.config.Transport.PublishAddress()),

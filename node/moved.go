@@ -2,19 +2,13 @@ package node
 
 import (
 	"cmp"
-	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"time"
 
 	"github.com/hashicorp/raft"
 
 	"jeton/cluster"
 )
-
-// twinTimeout bounds the question whether somebody lives at a member's former address.
-const twinTimeout = time.Second
 
 // listedElsewhere returns the address at which a leader looks for this node, if it is not
 // where this node is: peers have said what they know. This node's own log need not tell. Who
@@ -60,21 +54,4 @@ func (n *Node) uncounted(peers []cluster.Status) error {
 		}
 	}
 	return nil
-}
-
-// twinAt tells whether somebody who runs as the member with that id says that he is at
-// that address. A node that has another address now is still reached at its former one on a
-// machine that has both, but does not call it its own.
-func (n *Node) twinAt(ctx context.Context, id raft.ServerID, address raft.ServerAddress) bool {
-	ctx, cancel := context.WithTimeout(ctx, twinTimeout)
-	defer cancel()
-	status, err := n.replica.peers.Status(ctx, address)
-	return err == nil && status.ServerID == id && status.TransportAddress == address
-}
-
-// twinError says what is wrong with two processes that run as one member: they would vote
-// twice, and what one has stored would count for the other.
-func twinError(id raft.ServerID, address raft.ServerAddress) error {
-	return fmt.Errorf("another process runs as the member %s, at %s: two nodes must not run on copies of one folder; "+
-		"stop the one that is the copy, empty its path.data and start it, and it joins as a new member", id, address)
 }

@@ -37,6 +37,7 @@ type Options struct {
 // concurrently.
 type Node struct {
 	config   *config.Config
+	process  string // see newProcess
 	log      hclog.Logger
 	stdout   io.Writer
 	version  string
@@ -62,6 +63,8 @@ type Node struct {
 	proposer   *proposer
 	revoker    *proposer // of what may have to wait for the holders of read leases
 	confirmer  *confirmer
+	mirror     func(context.Context) (cluster.Status, error) // asks who lives at this node's address, by a new connection
+	rival      rival                                         // of keepMembership alone
 
 	realms    *realm.Chain
 	users     *realm.Users
@@ -98,7 +101,7 @@ type closer struct {
 // other; Close undoes them in reverse.
 func Open(ctx context.Context, o Options) (*Node, error) {
 	n := &Node{
-		config: o.Config, log: o.Logger, stdout: o.Stdout, version: o.Version,
+		config: o.Config, process: newProcess(), log: o.Logger, stdout: o.Stdout, version: o.Version,
 		failed: make(chan error, 1), closed: make(chan struct{}), addresses: newAddressBook(), joining: make(chan struct{}, 1),
 		wallTime: o.wallTime, patience: cmp.Or(o.patience, recoveryPatience),
 	}

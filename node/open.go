@@ -223,7 +223,9 @@ func (n *Node) openBackground(ctx context.Context) error {
 		return nil
 	})
 	n.doorman.open.Store(true)
+	n.mirror = n.askOwnAddress
 	n.background.Go(func() { n.keepMembership(ctx) })
+	n.background.Go(func() { n.keepAlone(ctx) })
 	n.background.Go(func() { n.keepAutopilot(ctx) })
 	n.background.Go(func() { n.watchReadiness(ctx) })
 	if n.replica.lease != nil {

@@ -268,7 +268,7 @@ func (m *member) tryStart() error {
 func (p *incarnation) open() error {
 	m, v := p.member, p.member.sim.options.variant
 	n := &Node{
-		config: m.nodeConfig(), log: m.sim.log.Named(m.name), stdout: io.Discard,
+		config: m.nodeConfig(), process: newProcess(), log: m.sim.log.Named(m.name), stdout: io.Discard,
 		failed: make(chan error, 1), closed: make(chan struct{}), addresses: newAddressBook(), joining: make(chan struct{}, 1),
 	}
 	p.node = n
@@ -357,7 +357,9 @@ func (p *incarnation) openServices(v variant) error {
 		n.background.Go(func() { r.lease.keep(ctx) })
 	}
 	if p.member.sim.options.formation {
+		n.mirror = func(ctx context.Context) (cluster.Status, error) { return simPeers{p}.Status(ctx, p.member.address) }
 		n.background.Go(func() { n.keepMembership(ctx) })
+		n.background.Go(func() { n.keepAlone(ctx) })
 		n.background.Go(func() { n.keepAutopilot(ctx) })
 	}
 	return nil

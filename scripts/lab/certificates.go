@@ -6,9 +6,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,8 +64,9 @@ func (n *node) installAs(name, folder string) error {
 	if err := os.MkdirAll(n.file("certs"), 0o700); err != nil {
 		return err //nolint:wrapcheck // names the folder
 	}
-	for target, source := range certificateFiles(name) {
-		if err := n.copyCertificate(filepath.Join(folder, source), target); err != nil {
+	sources := certificateFiles(name)
+	for _, target := range slices.Sorted(maps.Keys(sources)) { // by name: a key follows its certificate at once, lest a node start in between
+		if err := n.copyCertificate(filepath.Join(folder, sources[target]), target); err != nil {
 			return err
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"jeton/node/certs"
@@ -186,7 +185,7 @@ func (c *change) everywhere(ctx context.Context, taken func(shown) bool) error {
 		}
 		running[n] = n.running()
 		if c.hangUp {
-			n.signal(syscall.SIGHUP)
+			n.hangUp()
 		}
 		pause(ctx, lookInterval)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"path/filepath"
-	"syscall"
 	"time"
 )
 
@@ -31,7 +30,7 @@ func rotate(ctx context.Context, t *trial) func(context.Context) {
 	t.trouble(t.issueCertificates(ctx, t.certificates(), t.machines()...))
 	for _, n := range t.nodes {
 		t.trouble(n.install(t.certificates()))
-		n.signal(syscall.SIGHUP)
+		n.hangUp()
 		pause(ctx, lookInterval)
 	}
 	return simply(func() {})
@@ -41,7 +40,7 @@ func rotate(ctx context.Context, t *trial) func(context.Context) {
 func (t *trial) badCertificate(ctx context.Context, install func(*node) error) func(context.Context) {
 	n := t.anyone()
 	t.trouble(install(n))
-	n.signal(syscall.SIGHUP)
+	n.hangUp()
 	running := meanwhile(ctx, func(ctx context.Context) {
 		if pause(ctx, badCertificateRuns) {
 			n.kill(ctx)()
@@ -50,7 +49,7 @@ func (t *trial) badCertificate(ctx context.Context, install func(*node) error) f
 	return func(ctx context.Context) {
 		running(ctx)
 		t.trouble(n.install(t.certificates()))
-		n.signal(syscall.SIGHUP)
+		n.hangUp()
 	}
 }
 

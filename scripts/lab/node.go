@@ -231,6 +231,14 @@ func (n *node) signal(s syscall.Signal) {
 	}
 }
 
+// hangUp has the node read changed files at once. One that has only just started may not listen to signals yet, and would
+// end: it reads its files by itself, a little later.
+func (n *node) hangUp() {
+	if n.ready.Load() {
+		n.signal(syscall.SIGHUP)
+	}
+}
+
 // kill ends the process at once, keeps it down until release is called, and returns when it is gone; a
 // frozen one, or one in a write that hangs, is gone later.
 func (n *node) kill(ctx context.Context) (release func()) {

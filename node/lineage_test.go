@@ -146,6 +146,10 @@ func TestWhoWasLeftBehindEndsAndJoinsAnew(t *testing.T) {
 	if _, err := two.open(); !errors.Is(err, errLeftBehind) {
 		t.Errorf("with its data of before: %v", err)
 	}
+	request := cluster.JoinRequest{ID: ids[1], Address: "127.0.0.1:3", Level: survivor.replica.levels.highest}
+	if err := (peerHandler{survivor}).Join(t.Context(), request); !errors.Is(err, cluster.ErrRefused) || !strings.Contains(err.Error(), "empty its path.data") {
+		t.Errorf("it moved, and asks to join with its data of before: %v", err)
+	}
 
 	one.mustClose(survivor)
 	early, err = two.open() // nobody tells it

@@ -2,12 +2,14 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net"
 	"net/http"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -165,6 +167,15 @@ func (c *limitedConn) Close() error {
 		return fmt.Errorf("close: %w", err)
 	}
 	return nil
+}
+
+// SyscallConn implements syscall.Conn, as far as the connection does.
+func (c *limitedConn) SyscallConn() (syscall.RawConn, error) {
+	system, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return system.SyscallConn() //nolint:wrapcheck // the caller's own question
 }
 
 // CloseWrite lets net/http end an answer before it closes the connection.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -138,7 +139,7 @@ func (f *front) Accept() (net.Conn, error) {
 		}
 		// The time that stopAccepting gave is over. On a busy machine it may have been over
 		// before anybody looked.
-		if !somebodyWaits(f.accepted) {
+		if !somethingWaits(f.accepted) {
 			return nil, errors.Join(net.ErrClosed, f.Close())
 		}
 		_ = f.accepted.SetDeadline(time.Now().Add(lastAccept)) // it fails for one that is closed, as Accept will
@@ -153,9 +154,14 @@ func (f *front) enter(conn net.Conn) net.Conn {
 	return c
 }
 
-// somebodyWaits tells whether the kernel has connections that were not accepted yet.
-func somebodyWaits(listener *net.TCPListener) bool {
-	raw, err := listener.SyscallConn()
+// somethingWaits tells whether the kernel has connections of a listener that were not accepted
+// yet, or bytes of a connection that were not read.
+func somethingWaits(socket any) bool {
+	system, ok := socket.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := system.SyscallConn()
 	if err != nil {
 		return false // it is closed
 	}
@@ -306,7 +312,12 @@ func (c *clientConn) Read(b []byte) (int, error) {
 	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.retires() {
 		// What arrived before the connection is closed is a request, even now.
 		_ = c.Conn.SetReadDeadline(time.Now().Add(lastLook))
-		if n, err = c.Conn.Read(b); n == 0 {
+		if n, err = c.Conn.Read(b); n == 0 && somethingWaits(c.Conn) {
+			// On a busy machine that time, too, was over before anybody looked.
+			_ = c.Conn.SetReadDeadline(time.Time{})
+			n, err = c.Conn.Read(b)
+		}
+		if n == 0 {
 			err = io.EOF
 		}
 	}

@@ -88,16 +88,20 @@ func (c *stubborn) run(answers *atomic.Int64) error {
 	}
 }
 
-// use asks until an answer says that the connection ends.
+// use asks until an answer says that the connection ends, or it ended while it was idle for so
+// long that it may: a busy machine makes clients slow, too.
 func (c *stubborn) use(conn net.Conn, answers *atomic.Int64) error {
 	defer conn.Close()
+	asked := time.Now()
 	for n, reader := 1, bufio.NewReader(conn); ; n++ {
+		idle := time.Since(asked)
+		asked = time.Now()
 		ends, err := ask(conn, reader)
-		if err != nil {
-			return fmt.Errorf("request %d of a connection: %w", n, err)
+		if err != nil && idle < leastRetirement {
+			return fmt.Errorf("request %d of a connection, %v after the one before: %w", n, idle, err)
 		}
 		answers.Add(1)
-		if ends {
+		if ends || err != nil {
 			return nil
 		}
 		c.pause()
@@ -187,6 +191,52 @@ func TestWhoWasLetInIsAcceptedHoweverLate(t *testing.T) {
 	}
 	if _, err := net.Dial("tcp", f.Addr().String()); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("who comes then: %v", err)
+	}
+}
+
+// busyConn is a connection on a machine where a short time is over before anybody looks.
+type busyConn struct{ *net.TCPConn }
+
+func (c busyConn) SetReadDeadline(at time.Time) error {
+	err := c.TCPConn.SetReadDeadline(at)
+	if left := time.Until(at); !at.IsZero() && left < time.Second {
+		<-time.After(left + time.Millisecond)
+	}
+	return err
+}
+
+// On a busy machine the time for a last look at an idle connection was over before anybody
+// looked, and a request that had arrived was cut off.
+func TestWhatHasArrivedIsReadHoweverLate(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	for _, sent := range []string{"", "a request"} {
+		client, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		accepted, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer accepted.Close()
+		c := &clientConn{Conn: busyConn{accepted.(*net.TCPConn)}, front: &front{}, idle: true}
+		if _, err := io.WriteString(client, sent); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		c.retire(time.Now())
+		got := make([]byte, 100)
+		n, err := c.Read(got)
+		if sent == "" && !errors.Is(err, io.EOF) || sent != "" && (err != nil || string(got[:n]) != sent) {
+			t.Errorf("sent %q, read %q, %v", sent, got[:n], err)
+		}
 	}
 }
 

@@ -75,7 +75,8 @@ func readRows(text string) map[string]string {
 
 // row is what the table says of a defect.
 func (c capture) row(commit string) string {
-	found, _, _ := strings.Cut(c.check, ": {") // what follows is an answer, or the end of a log
+	found, _, _ := strings.Cut(c.check, ": {")    // what follows is an answer, or the end of a log,
+	found, _, _ = strings.Cut(found, ": jeton: ") // or what the program said when it ended
 	last := c.at.UTC().Format(time.DateOnly) + ", " + commit
 	if found == "" {
 		found, last = notCaught, "never in these runs ("+last+")"

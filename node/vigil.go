@@ -83,7 +83,7 @@ func (r *replica) look(ctx context.Context) {
 	servers := r.servers()
 	address, ok := addressOfEnded(servers, r.id, leader)
 	if ok && r.refuses(ctx, r.addressOf(raft.Server{ID: leader, Address: address})) {
-		r.succeed(ctx, number, r.ahead(ctx, servers, leader))
+		r.succeed(ctx, number, func(ctx context.Context) (int, bool) { return r.ahead(ctx, servers, leader) })
 	}
 }
 
@@ -111,42 +111,55 @@ func addressOfEnded(servers []raft.Server, self, leader raft.ServerID) (address 
 
 // ahead tells how many other voters should stand before this one when the leader has
 // ended: those whose logs are longer, for only they can be sure of the votes, and of equal ones
-// the first by name. Two candidates at once would take votes from each other.
-func (r *replica) ahead(ctx context.Context, servers []raft.Server, ended raft.ServerID) (turn int) {
+// the first by name. Two candidates at once would take votes from each other. It tells, too,
+// whether a majority answers that knows of no other leader: without one nobody can win, and would
+// only use up terms, and another leader would be deposed.
+func (r *replica) ahead(ctx context.Context, servers []raft.Server, ended raft.ServerID) (turn int, majority bool) {
 	ctx, cancel := context.WithTimeout(ctx, r.vigil.turn)
 	defer cancel()
-	answers, asked := make(chan bool, len(servers)), 0
+	type answer struct{ ahead, votes bool }
+	answers := make(chan answer, len(servers))
+	voters, asked := 0, 0
 	for _, server := range servers {
-		if server.Suffrage != raft.Voter || server.ID == r.id || server.ID == ended {
+		if server.Suffrage != raft.Voter {
+			continue
+		}
+		voters++
+		if server.ID == r.id || server.ID == ended {
 			continue
 		}
 		asked++
 		go func() {
 			status, err := r.peers.Status(ctx, r.addressOf(server))
-			term, index := r.lastEntry()
-			switch {
-			case err == nil && status.ServerID == server.ID:
-				order := cmp.Or(cmp.Compare(status.LastTerm, term), cmp.Compare(status.LastIndex, index), cmp.Compare(r.id, server.ID))
-				answers <- order > 0
-			default: // it may be slow, or has ended, too
-				answers <- ctx.Err() != nil && server.ID < r.id
+			if err != nil || status.ServerID != server.ID { // it may be slow, or has ended, too
+				answers <- answer{ahead: ctx.Err() != nil && server.ID < r.id}
+				return
 			}
+			term, index := r.lastEntry()
+			order := cmp.Or(cmp.Compare(status.LastTerm, term), cmp.Compare(status.LastIndex, index), cmp.Compare(r.id, server.ID))
+			answers <- answer{ahead: order > 0, votes: status.LeaderID == "" || status.LeaderID == ended}
 		}()
 	}
+	votes := 1 // its own
 	for range asked {
-		if <-answers {
+		a := <-answers
+		if a.ahead {
 			turn++
 		}
+		if a.votes {
+			votes++
+		}
 	}
-	return turn
+	return turn, votes > voters/2
 }
 
 // succeed has this node stand for election in its turn, and again, until there is another
 // leader or raft's own timers are about to do the same. As long as another's election may be
-// under way it waits: each election ends the one before.
-func (r *replica) succeed(ctx context.Context, ended uint64, turn int) {
+// under way it waits: each election ends the one before. Ahead is as the method has it.
+func (r *replica) succeed(ctx context.Context, ended uint64, ahead func(context.Context) (turn int, majority bool)) {
 	ctx, cancel := context.WithTimeout(ctx, vigilTurns*r.vigil.turn)
 	defer cancel()
+	turn, majority := ahead(ctx)
 	wait := time.Duration(turn) * r.vigil.turn
 	for {
 		pause(ctx, wait)
@@ -156,16 +169,22 @@ func (r *replica) succeed(ctx context.Context, ended uint64, turn int) {
 		}
 		// However an election was lost, not all candidates stand again at the same time.
 		wait = time.Duration(turn+1) * r.vigil.turn
-		if since := r.sinceOthersElection(); since < wait {
+		switch since := r.sinceOthersElection(); {
+		case since < wait:
 			wait -= since
-			continue
+		case !majority:
+			if turn, majority = ahead(ctx); majority { // somebody has come back
+				wait = 0
+			}
+		default:
+			r.log.Info("the leader has ended; standing for election", "leader", leader)
+			lost := uint64(0)
+			if r.raft.State() == raft.Candidate {
+				lost = r.raft.CurrentTerm()
+			}
+			r.vigil.stand(lost)
+			majority = false // to be seen again before the next
 		}
-		r.log.Info("the leader has ended; standing for election", "leader", leader)
-		lost := uint64(0)
-		if r.raft.State() == raft.Candidate {
-			lost = r.raft.CurrentTerm()
-		}
-		r.vigil.stand(lost)
 	}
 }
 

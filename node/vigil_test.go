@@ -145,6 +145,25 @@ func TestALostElectionIsFollowedByAnotherAtOnce(t *testing.T) {
 	})
 }
 
+// A survivor without a majority stood eight times a second, in vain, and each time took two terms.
+func TestWithoutAMajorityNobodyUsesUpTerms(t *testing.T) {
+	simulate(t, simOptions{seed: simSeed(t, 23), settings: patient}, func(t *testing.T, s *sim) {
+		s.startAll()
+		s.addUser("ann")
+		victim, gone, survivor := s.leader(), s.followers()[0], s.followers()[1]
+		term := victim.running().node.replica.raft.CurrentTerm()
+		gone.kill()
+		time.Sleep(simHeartbeat)
+		victim.kill()
+		time.Sleep(5 * simHeartbeat)
+		if now := survivor.running().node.replica.raft.CurrentTerm(); now != term {
+			t.Errorf("term %d has become %d, with one of three members left", term, now)
+		}
+		gone.start()
+		s.mustIssue(survivor, "ann")
+	})
+}
+
 // deafPeers is the peers of a member that at times hears nothing from others about themselves.
 type deafPeers struct {
 	peers
@@ -178,12 +197,15 @@ func TestMembersTakeTurns(t *testing.T) {
 			r := s.members[i].running().node.replica
 			servers := append(r.servers(), raft.Server{ID: "id-n0", Address: n1.address, Suffrage: raft.Nonvoter})
 			deaf.Store(false)
-			if turn := r.ahead(t.Context(), servers, n1.id); turn != wanted.turn {
-				t.Errorf("%s stands after %d others, want %d", r.id, turn, wanted.turn)
+			if turn, majority := r.ahead(t.Context(), servers, n1.id); turn != wanted.turn || !majority {
+				t.Errorf("%s stands after %d others, want %d; a majority answers: %t", r.id, turn, wanted.turn, majority)
+			}
+			if _, majority := r.ahead(t.Context(), servers, "id-n0"); majority {
+				t.Errorf("%s would depose the leader that others follow", r.id)
 			}
 			deaf.Store(true)
-			if turn := r.ahead(t.Context(), servers, n1.id); turn != wanted.unanswered {
-				t.Errorf("nobody answers: %s stands after %d others, want %d", r.id, turn, wanted.unanswered)
+			if turn, majority := r.ahead(t.Context(), servers, n1.id); turn != wanted.unanswered || majority {
+				t.Errorf("nobody answers: %s stands after %d others, want %d; a majority answers: %t", r.id, turn, wanted.unanswered, majority)
 			}
 		}
 		deaf.Store(false)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -115,7 +116,7 @@ func TestOfTwoSurvivorsAtMostOneGoesOn(t *testing.T) {
 			one.mustClose(n)
 		}
 		if err := refused[i]; err != nil && !strings.Contains(err.Error(), "decide which of the") &&
-			!strings.Contains(err.Error(), "knows a leader") {
+			!strings.Contains(err.Error(), "was recovered without this node") {
 			t.Error(err)
 		}
 	}
@@ -145,6 +146,13 @@ func TestWhoWasLeftBehindEndsAndJoinsAnew(t *testing.T) {
 	}
 	if _, err := two.open(); !errors.Is(err, errLeftBehind) {
 		t.Errorf("with its data of before: %v", err)
+	}
+	two.survive(ids[1], false) // as it was told to go on alone, too
+	if _, err := two.open(); err == nil || !strings.Contains(err.Error(), " a cluster that was recovered without this node") {
+		t.Errorf("it is to be recovered, too: %v", err)
+	}
+	if err := os.Remove(filepath.Join(two.config.DataPath, peersFile)); err != nil {
+		t.Fatal(err)
 	}
 	request := cluster.JoinRequest{ID: ids[1], Address: "127.0.0.1:3", Level: survivor.replica.levels.highest}
 	if err := (peerHandler{survivor}).Join(t.Context(), request); !errors.Is(err, cluster.ErrRefused) || !strings.Contains(err.Error(), "empty its path.data") {

@@ -121,7 +121,7 @@ func (n *Node) recoverQuorum(ctx context.Context, s *stores, rc *raft.Config, tr
 		n.log.Warn("this node is the only member of its cluster already: there is nothing to recover", "file", path)
 		return true, nil
 	}
-	if err := n.mayRecover(ctx, members); err != nil {
+	if err := n.mayRecover(ctx, members, newestSummary(s.snapshots)); err != nil {
 		return false, fmt.Errorf("recover by %s: %w", path, err)
 	}
 	n.log.Warn("recovering the cluster from this node alone, as the operator has asked. Two things cannot be helped: " +
@@ -208,8 +208,25 @@ func lastConfiguration(logs raft.LogStore, snapshots raft.SnapshotStore) (member
 	return members, nil
 }
 
-// mayRecover refuses to split a cluster that is not lost.
-func (n *Node) mayRecover(ctx context.Context, members raft.Configuration) error {
+// newestSummary is of the newest snapshot that can be read, zero if there is none. Of one that
+// cannot, raft tells more.
+func newestSummary(snapshots raft.SnapshotStore) fsm.Summary {
+	metas, _ := snapshots.List() // newest first
+	for _, meta := range metas {
+		if _, source, err := snapshots.Open(meta.ID); err == nil {
+			state := fsm.New(nil)
+			err := state.Restore(source)
+			if err = errors.Join(err, source.Close()); err == nil {
+				return state.Summary()
+			}
+		}
+	}
+	return fsm.Summary{}
+}
+
+// mayRecover refuses to split a cluster that is not lost. Own is what this node's data
+// descend from.
+func (n *Node) mayRecover(ctx context.Context, members raft.Configuration, own fsm.Summary) error {
 	patience, cancel := context.WithTimeout(ctx, n.patience)
 	defer cancel()
 	votes := map[raft.ServerID]bool{}
@@ -221,6 +238,9 @@ func (n *Node) mayRecover(ctx context.Context, members raft.Configuration) error
 	// One that starts at this moment too refuses at first.
 	for {
 		answers, _ := n.askStatus(patience, n.others(members.Servers))
+		if err := goneOn(answers, own); err != nil {
+			return err
+		}
 		if err := n.notLost(answers, votes); err != nil {
 			return err
 		}
@@ -229,6 +249,22 @@ func (n *Node) mayRecover(ctx context.Context, members raft.Configuration) error
 			return ctx.Err() //nolint:wrapcheck // nil, if nobody has come in all that time
 		}
 	}
+}
+
+// goneOn is an error if the cluster was recovered already, from another node.
+func goneOn(answers []cluster.Status, own fsm.Summary) error {
+	for _, answer := range answers {
+		if !leftBehind([]cluster.Status{answer}, own.ClusterID, own.Lineage) {
+			continue
+		}
+		part := "belongs to"
+		if answer.LeaderID == answer.ServerID {
+			part = "leads"
+		}
+		return fmt.Errorf("%s at %s %s a cluster that was recovered without this node: this node cannot recover it. "+
+			"Remove the file, empty path.data and start it, and it joins as a new member", answer.Name, answer.TransportAddress, part)
+	}
+	return nil
 }
 
 // notLost is why these answers forbid to go on alone; nil if they do not.

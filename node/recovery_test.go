@@ -98,6 +98,9 @@ func TestAClusterThatIsNotLostIsNotRecovered(t *testing.T) {
 		{"itself, by another name", three, map[raft.ServerAddress]cluster.Status{"seed:1": {ServerID: "me", State: stateRecovering}}, ""},
 		{"a stranger where one was", three, map[raft.ServerAddress]cluster.Status{"b:1": {ServerID: "new"}}, ""},
 		{"one without a vote", append(three[:3:3], guest), map[raft.ServerAddress]cluster.Status{"guest:1": {ServerID: "guest"}}, ""},
+		{"another was recovered", three, map[raft.ServerAddress]cluster.Status{"c:1": {ServerID: "c", Name: "c", LeaderID: "c", Lineage: lineage{7: 2}}}, "c at  leads a cluster that was recovered without this node: this node cannot recover it. Remove the file, empty path.data"},
+		{"another was recovered, and elects itself", three, map[raft.ServerAddress]cluster.Status{"b:1": {ServerID: "b", LeaderID: "a"}, "c:1": {ServerID: "c", Name: "c", Lineage: lineage{7: 2}}}, "c at  belongs to a cluster that was recovered"},
+		{"one of the same recovery leads", three, map[raft.ServerAddress]cluster.Status{"c:1": {ServerID: "c", LeaderID: "c", Lineage: lineage{7: 1}}}, "knows a leader"},
 		{"from one without a vote", []raft.Server{{ID: "me", Suffrage: raft.Nonvoter}, voter("b")}, nil, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -109,7 +112,7 @@ func TestAClusterThatIsNotLostIsNotRecovered(t *testing.T) {
 					replica: &replica{id: "me", peers: hosts{statuses: test.statuses}},
 				}
 				began := time.Now()
-				err := n.mayRecover(t.Context(), raft.Configuration{Servers: test.members})
+				err := n.mayRecover(t.Context(), raft.Configuration{Servers: test.members}, fsm.Summary{Lineage: lineage{7: 1}})
 				if (err != nil) != (test.want != "") || err != nil && !strings.Contains(err.Error(), test.want) {
 					t.Error(err)
 				}

@@ -214,9 +214,14 @@ func (c *contact) answered(status cluster.Status) {
 // CalculatePromotionsAndDemotions implements autopilot.Promoter. Unlike the promoter of
 // raft-autopilot it also waits where this node has not led for as long as a member must
 // have been healthy: a new leader has seen nothing yet.
+// The state is of the last look: who got its vote since is a voter in the configuration.
 func (p *pilot) CalculatePromotionsAndDemotions(c *autopilot.Config, s *autopilot.State) (changes autopilot.RaftChanges) {
+	voters := map[raft.ServerID]bool{}
+	for _, voter := range p.n.replica.voters() {
+		voters[voter.id] = true
+	}
 	for id, server := range s.Servers {
-		if server.State == autopilot.RaftNonVoter && server.Health.IsStable(time.Now(), c.ServerStabilizationTime) {
+		if server.State == autopilot.RaftNonVoter && !voters[id] && server.Health.IsStable(time.Now(), c.ServerStabilizationTime) {
 			changes.Promotions = append(changes.Promotions, id)
 		}
 	}

@@ -151,3 +151,23 @@ func TestSilenceIsCountedWhileTheLeaderLooks(t *testing.T) {
 		dead.start()
 	})
 }
+
+// Raft-autopilot acts on what it saw a moment ago. A member that got its vote since was
+// given it, and logged, once more.
+func TestAVoteIsGivenOnce(t *testing.T) {
+	simulate(t, simOptions{seed: simSeed(t, 45)}, func(t *testing.T, s *sim) {
+		s.startAll()
+		p := &pilot{n: s.leader().running().node, ctx: t.Context(), contacts: map[raft.ServerID]*contact{}}
+		state := &autopilot.State{Servers: map[raft.ServerID]*autopilot.ServerState{}}
+		newcomer := raft.ServerID("newcomer")
+		for _, id := range []raft.ServerID{s.members[0].id, s.members[1].id, newcomer} {
+			state.Servers[id] = &autopilot.ServerState{
+				State: autopilot.RaftNonVoter, Health: autopilot.ServerHealth{Healthy: true, StableSince: time.Now().Add(-time.Hour)},
+			}
+		}
+		got := p.CalculatePromotionsAndDemotions(&autopilot.Config{}, state).Promotions
+		if len(got) != 1 || got[0] != newcomer {
+			t.Errorf("%v get a vote", got)
+		}
+	})
+}

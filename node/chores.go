@@ -131,8 +131,8 @@ func (n *Node) ensureBootstrapPassword(ctx context.Context) error {
 	return nil
 }
 
-// passwordFile holds a generated password when nobody watches the start.
-const passwordFile = "elastic.password"
+// PasswordFile, in path.data, holds a generated password when nobody watches the start.
+const PasswordFile = "elastic.password"
 
 // tellPassword hands the generated password to the operator, once: on the
 // terminal, or else in a file that only this user can read. Never in the log.
@@ -142,7 +142,7 @@ func (n *Node) tellPassword(password realm.Secret) {
 		_, _ = fmt.Fprintf(n.stdout, "\nPassword of the user elastic (printed this once; %s):\n  %s\n\n", howTo, password.Expose())
 		return
 	}
-	path := n.dir.file(passwordFile)
+	path := n.dir.file(PasswordFile)
 	if err := writeSynced(path, []byte(password.Expose()+"\n")); err != nil {
 		n.log.Error("the generated password of elastic could not be handed over; set bootstrap.password and start with an empty cluster", "error", err)
 		return
@@ -213,20 +213,30 @@ func (n *Node) compareClocks(context.Context) error {
 // in use. It goes on by itself every few seconds.
 func (n *Node) ReloadCertificates() error {
 	var problems []error
+	var reloaded []any // names and values
+	var warnings []string
 	for _, reloader := range n.certificates {
 		changed, err := reloader.Poll()
 		if err != nil {
 			problems = append(problems, err)
 		}
 		if changed {
-			// Pooled connections were authenticated by the old certificate.
-			n.service.CloseStreams()
-			n.client.CloseIdle()
-			n.log.Info("certificates reloaded")
-			for _, warning := range reloader.Warnings(expiryWarning) {
-				n.log.Warn(warning)
+			name := "transport"
+			if reloader == n.httpTLS {
+				name = "http"
 			}
+			reloaded = append(reloaded, name, reloader.Summary())
+			warnings = append(warnings, reloader.Warnings(expiryWarning)...)
 		}
+	}
+	if len(reloaded) > 0 {
+		// Pooled connections were authenticated by the old certificate.
+		n.service.CloseStreams()
+		n.client.CloseIdle()
+		n.log.Info("certificates reloaded", reloaded...)
+	}
+	for _, warning := range warnings {
+		n.log.Warn(warning)
 	}
 	return errors.Join(problems...)
 }

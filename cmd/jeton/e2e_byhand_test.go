@@ -339,8 +339,9 @@ func (b *byHand) everywhere(t *testing.T, hangUp bool, replace func(i int)) {
 		}
 	}
 	for i, n := range b.nodes {
-		// Twice: the certificates of both ports.
-		n.logged(t, sizes[i], `(?s)certificates reloaded.*certificates reloaded`)
+		// In one line or in two: it may look between one file and the next.
+		n.logged(t, sizes[i], `certificates reloaded: .*transport="until`)
+		n.logged(t, sizes[i], `certificates reloaded: .*http="until`)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 const (
 	folderMode fs.FileMode = 0o700
 	secretMode fs.FileMode = 0o600
+	publicMode fs.FileMode = 0o644 // of certificates: whoever connects is shown them, and clients need the authorities'
 
 	maxFileBytes = 1 << 20 // a bundle of a few hundred certificates; refuses a device or a log given by mistake
 )
@@ -90,7 +91,7 @@ func readLimited(file io.Reader, path string) ([]byte, error) {
 
 // writeFile writes a file that is either there whole or not at all, also after a
 // power loss. It replaces an existing file only if it is told to.
-func writeFile(path string, content []byte, replace bool) error {
+func writeFile(path string, content []byte, mode fs.FileMode, replace bool) error {
 	if !replace {
 		if err := refuseExisting(path); err != nil {
 			return err
@@ -102,7 +103,7 @@ func writeFile(path string, content []byte, replace bool) error {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	_, err = temp.Write(content)
-	err = errors.Join(err, temp.Sync(), temp.Close())
+	err = errors.Join(err, temp.Chmod(mode), temp.Sync(), temp.Close())
 	if err == nil {
 		err = os.Rename(temp.Name(), path)
 	}

@@ -19,7 +19,8 @@ import (
 //	cluster.key                         the same on every node
 //	<node>/transport.crt transport.key http.crt http.key
 //
-// Folders are made with mode 0700, files with 0600. Nothing is replaced silently.
+// Folders are made with mode 0700, certificates with 0644, keys with 0600. Nothing is
+// replaced silently.
 type Folder struct {
 	Path string
 	Now  func() time.Time
@@ -135,10 +136,10 @@ func (f Folder) file(names ...string) string {
 
 // write writes the key first: a certificate without its key is of no use.
 func (p Pair) write(files Files, replace bool) error {
-	if err := writeFile(files.Key, p.Key, replace); err != nil {
+	if err := writeFile(files.Key, p.Key, secretMode, replace); err != nil {
 		return err
 	}
-	return writeFile(files.Certificate, p.Certificate, replace)
+	return writeFile(files.Certificate, p.Certificate, publicMode, replace)
 }
 
 const clusterKeyBytes = 32 // as long as the output of the hash of the derivation (SHA-256)
@@ -148,7 +149,7 @@ const clusterKeyBytes = 32 // as long as the output of the hash of the derivatio
 func CreateClusterKey(path string) error {
 	key := make([]byte, clusterKeyBytes)
 	_, _ = rand.Read(key) // never fails, see its documentation
-	return writeFile(path, []byte(hex.EncodeToString(key)+"\n"), false)
+	return writeFile(path, []byte(hex.EncodeToString(key)+"\n"), secretMode, false)
 }
 
 // LoadClusterKey reads the cluster key. The file must be as private as that of a private

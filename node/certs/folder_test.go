@@ -72,14 +72,14 @@ func TestFolderIsPrivateAndComplete(t *testing.T) {
 	want := map[string]fs.FileMode{
 		".":                0o700 | fs.ModeDir,
 		"a":                0o700 | fs.ModeDir,
-		"a/http.crt":       0o600,
+		"a/http.crt":       0o644,
 		"a/http.key":       0o600,
-		"a/transport.crt":  0o600,
+		"a/transport.crt":  0o644,
 		"a/transport.key":  0o600,
 		"cluster.key":      0o600,
-		"http-ca.crt":      0o600,
+		"http-ca.crt":      0o644,
 		"http-ca.key":      0o600,
-		"transport-ca.crt": 0o600,
+		"transport-ca.crt": 0o644,
 		"transport-ca.key": 0o600,
 	}
 	if diff := cmp.Diff(want, modes(t, folder.Path)); diff != "" {

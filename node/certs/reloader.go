@@ -273,6 +273,24 @@ func (r *Reloader) HTTPServer() *tls.Config {
 	}
 }
 
+// Summary says until when the certificate in use is valid, and how many authorities are
+// trusted or, of HTTPS, are said to be those that clients trust.
+func (r *Reloader) Summary() string {
+	current, authorities := r.current.Load(), 0
+	for _, file := range current.authorities {
+		authorities += len(file.certificates)
+	}
+	text := "until " + current.pair.Leaf.NotAfter.Format(time.DateOnly)
+	switch authorities {
+	case 0:
+		return text
+	case 1:
+		return text + ", 1 authority"
+	default:
+		return fmt.Sprintf("%s, %d authorities", text, authorities)
+	}
+}
+
 // Warnings returns a sentence for each certificate in use, authorities included, that
 // ends within the given time or has ended, and one if clients who trust the authorities
 // of an HTTP context would refuse its certificate.

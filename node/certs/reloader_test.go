@@ -294,3 +294,24 @@ func TestWarningOfAnHTTPSCertificateThatClientsRefuse(t *testing.T) {
 		})
 	}
 }
+
+// While an authority is replaced, a file holds both.
+func TestSummary(t *testing.T) {
+	folder, other := newFolder(t), newFolder(t)
+	issue(t, folder, requestFor("a"))
+	for want, authorities := range map[string][]string{
+		"until 2026-05-30":                {},
+		"until 2026-05-30, 1 authority":   {folder.HTTPCA().Certificate},
+		"until 2026-05-30, 2 authorities": {folder.HTTPCA().Certificate, other.HTTPCA().Certificate},
+	} {
+		files := folder.NodeHTTP("a")
+		files.CertificateAuthorities = authorities
+		r, err := certs.NewHTTP(files, newClock().now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Summary(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

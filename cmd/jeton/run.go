@@ -60,6 +60,9 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		}
 	}
 	fmt.Fprintf(stderr, "jeton: %v\n", err)
+	if command.Name() == helpCommand {
+		command = command.Root()
+	}
 	if code == exitUsage && !whole {
 		fmt.Fprintf(stderr, "Run '%s --help' for usage.\n", command.CommandPath())
 	}
@@ -103,7 +106,7 @@ A cluster of your own, on machines a, b and c:
 
 		SuggestionsMinimumDistance: 2,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{code: exitUsage, cause: err} })
+	root.SetFlagErrorFunc(wrongFlag)
 	root.SetUsageTemplate(topicsByHelp(root.UsageTemplate()))
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.AddCommand(
@@ -116,7 +119,33 @@ A cluster of your own, on machines a, b and c:
 		newVersionCommand(),
 		newSettingsTopic(),
 	)
+	root.InitDefaultHelpCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == helpCommand {
+			cmd.Args = helpIsThere
+		}
+	}
 	return root
+}
+
+const helpCommand = "help"
+
+// helpIsThere refuses to help with what does not exist.
+func helpIsThere(cmd *cobra.Command, args []string) error {
+	found, rest, err := cmd.Root().Find(args)
+	if err != nil {
+		return err //nolint:wrapcheck // says what is unknown
+	}
+	return unknownCommand(found, rest)
+}
+
+// wrongFlag says what is wrong with the flags, or that the command before them does
+// not exist: then its flags are unknown, too.
+func wrongFlag(cmd *cobra.Command, err error) error {
+	if before := cmd.Flags().Args(); cmd.HasSubCommands() && len(before) > 0 {
+		return unknownCommand(cmd, before)
+	}
+	return &exitError{code: exitUsage, cause: err}
 }
 
 // unknownCommand refuses arguments of the root command: they can only be a

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,6 +56,10 @@ func (s *saving) mayAppear(path string) error {
 	}
 	if _, err := os.Lstat(path); err == nil && !s.force {
 		return fmt.Errorf("%s exists; add --force to replace it", path)
+	}
+	if strings.HasSuffix(path, string(filepath.Separator)) {
+		return fmt.Errorf("there is no folder %s: make it first (mkdir -p %s), and name a file in it, such as %s",
+			path, shellQuote(path), filepath.Join(path, "backup.jeton"))
 	}
 	folder := filepath.Dir(path)
 	info, err := os.Stat(folder)
@@ -112,8 +117,11 @@ type wholeFile struct {
 // createWhole begins a file that only this user can read.
 func createWhole(path string) (*wholeFile, error) {
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.partial")
+	if wrong, ok := errors.AsType[*fs.PathError](err); ok { // of a file that nobody has named
+		err = fmt.Errorf("no file can be made in %s: %w", filepath.Dir(path), wrong.Err)
+	}
 	if err != nil {
-		return nil, err //nolint:wrapcheck // names the file
+		return nil, err
 	}
 	return &wholeFile{Writer: bufio.NewWriterSize(file, 1<<20), file: file, path: path}, nil
 }

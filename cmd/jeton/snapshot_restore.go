@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"jeton/cluster"
 	"jeton/fsm"
+	"jeton/node"
 	"jeton/node/backup"
 )
 
@@ -45,7 +47,8 @@ twice before you add --keep-sessions.
 If the leader is lost meanwhile, it goes on with the next. To repeat the command is
 always safe. If FILE is -, standard input is read, and --yes is needed.
 
-Exit code 0: it is restored; 1: it is not, or that is not known.`),
+Exit code 0: it is restored; 1: it is not, or that is not known; 2: the command line is
+wrong, or there is no terminal to ask at and no --yes, and nothing was changed.`),
 		Example: strings.Trim(`
   jeton snapshot restore backup.jeton --config /etc/jeton/jeton.yml
   jeton snapshot restore backup.jeton --config jeton.yml --keep-sessions --yes
@@ -62,6 +65,7 @@ Exit code 0: it is restored; 1: it is not, or that is not known.`),
 			if how.key, err = loadKey(loaded.Token.KeyPath); err != nil {
 				return err
 			}
+			how.passwordFile = filepath.Join(loaded.DataPath, node.PasswordFile)
 			how.stdin, how.errOut = cmd.InOrStdin(), cmd.ErrOrStderr()
 			how.confirm = func(question string) error { return confirmed(cmd, yes, question) }
 			return how.restore(ctx, client, args[0], cmd.OutOrStdout())
@@ -78,6 +82,7 @@ Exit code 0: it is restored; 1: it is not, or that is not known.`),
 type restoring struct {
 	keepSessions bool
 	from         string
+	passwordFile string // of a password that was made for elastic, on this machine
 	key          backup.Key
 	stdin        io.Reader
 	errOut       io.Writer
@@ -114,6 +119,9 @@ func (r *restoring) restore(ctx context.Context, client *peerClient, path string
 		return err
 	}
 	fmt.Fprintf(out, "Restored. The recovery epoch is %d now.\n", status.Epoch+1)
+	if allExist(r.passwordFile) {
+		fmt.Fprintf(out, "The password in %s may no longer be that of elastic.\n", r.passwordFile)
+	}
 	return nil
 }
 

@@ -165,8 +165,13 @@ func TestSnapshotIsSavedInspectedAndRestored(t *testing.T) {
 	if _, back := c.state.User(fsm.RealmNative, "ada"); !back || c.state.Summary().Pairs != 200 {
 		t.Errorf("%+v", c.state.Summary())
 	}
-	out, err = c.restore(path, restoring{})
+	passwordFile := filepath.Join(t.TempDir(), "elastic.password")
+	must(t, os.WriteFile(passwordFile, []byte("x\n"), 0o600))
+	out, err = c.restore(path, restoring{passwordFile: passwordFile})
 	must(t, err)
+	if !strings.HasSuffix(out, "\nThe password in "+passwordFile+" may no longer be that of elastic.\n") {
+		t.Error(out)
+	}
 	if !strings.Contains(out, "Every session ends") || c.state.Summary().Pairs != 0 || c.state.Summary().Epoch != 2 {
 		t.Errorf("%s%+v", out, c.state.Summary())
 	}

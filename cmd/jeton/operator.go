@@ -108,7 +108,8 @@ Asks the nodes that the settings name, and every member these tell of, and print
 the members as the leader (or else who knows most) has them: name, ID, address,
 state, whether it votes, term, index of the newest entry in its state, term and index
 of the newest entry in its log, and whether it answers. A node that answers without
-being a member is listed too.
+being a member is listed too. Applied may stay below Last index where nothing is missing:
+entries of Raft's own (a new leader's first, changes of membership) never reach the state.
 
 Where most of the voters are lost for good, the survivor to recover from is the one
 with the highest last term, and among those the highest last index.
@@ -183,7 +184,7 @@ func newRemovePeerCommand(environ []string) *cobra.Command {
 	var whom whomToAsk
 	var yes bool
 	cmd := &cobra.Command{
-		Use:   "remove-peer ID-OR-NAME --config FILE",
+		Use:   "remove-peer MEMBER --config FILE",
 		Short: "Remove a member that is gone for good",
 		Long: strings.TrimSpace(`
 Asks the leader to remove a member, given by its ID, its name or its address as
@@ -196,13 +197,18 @@ member. A node that only moves, or restarts, must not be removed. Remove
 a machine that was lost before its replacement is added: until then it counts as a
 member that has failed. The last voter cannot be removed.
 
-Exit code 0: it is no member any more; 1: it was not removed, or that is not known.`),
+To repeat it is safe: an ID or an address that no member has is that of one who is no
+member any more. A name that nobody has is an error.
+
+Exit code 0: it is no member any more; 1: it was not removed, or that is not known;
+2: the command line is wrong, or there is no terminal to ask at and no --yes, and nothing
+was changed.`),
 		Example: strings.Trim(`
   jeton operator raft remove-peer c --config /etc/jeton/jeton.yml
   jeton operator raft remove-peer 0f2ae3c4-3c0e-4a8b-9c3f-5b7e0d7f6a10 --config jeton.yml --yes`, "\n"),
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usageErrorf("want the ID or the name of one member, as list-peers shows it")
+				return usageErrorf("want the ID, the name or the address of one member, as list-peers shows it")
 			}
 			return namesOne(args)
 		},
@@ -253,11 +259,18 @@ func (c *peerClient) remove(ctx context.Context, clusterName, target string, out
 		return err
 	}
 	victim, err := seen.find(target)
+	if errors.Is(err, errNoMember) && seen.Leader != "" && notAName(target) {
+		fmt.Fprintf(out, "%s is no member of the cluster %q (any more).\n", target, clusterName)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	if seen.Leader == "" {
 		return seen.noLeader("remove a member")
+	}
+	if voters, _ := seen.voters(victim.ID); voters == 0 {
+		return errors.New("not removed: it is the only voter")
 	}
 	fmt.Fprintf(out, "%s is a member of the cluster %q.\n%s", victim, clusterName, seen.consequences(victim))
 	if err := confirm("Remove " + victim.name() + "?"); err != nil {

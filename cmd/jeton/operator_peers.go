@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"jeton/cluster"
 )
 
@@ -245,6 +247,15 @@ func (p peerView) answered(status cluster.Status) peerView {
 	return p
 }
 
+// errNoMember begins a sentence that ends with what was looked for.
+var errNoMember = errors.New("no member has the ID, the name or the address")
+
+// notAName tells whether a text is an ID, as nodes make theirs, or an address.
+func notAName(text string) bool {
+	_, _, err := net.SplitHostPort(text)
+	return err == nil || uuid.Validate(text) == nil
+}
+
 // find returns the one member that a person means.
 func (v *clusterView) find(target string) (peerView, error) {
 	var found []peerView
@@ -265,8 +276,7 @@ func (v *clusterView) find(target string) (peerView, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return peerView{}, fmt.Errorf("no member has the ID, the name or the address %q; give the ID or the address of one of these:\n  %s",
-			target, strings.Join(known, "\n  "))
+		return peerView{}, fmt.Errorf("%w %q; these are the members:\n  %s", errNoMember, target, strings.Join(known, "\n  "))
 	default:
 		return peerView{}, fmt.Errorf("%q means several members; give the ID of one:\n  %s\n  %s", target, found[0], found[1])
 	}
@@ -288,9 +298,6 @@ func (v *clusterView) consequences(victim peerView) string {
 	var b strings.Builder
 	b.WriteString("If it is removed, it takes no part any more: stop it if it still runs. To join again it must be\n" +
 		"emptied (its path.data deleted), and is another member then.\n")
-	if voters == 0 {
-		return b.String() // it will be refused
-	}
 	fmt.Fprintf(&b, "Afterwards %d of %s must agree on every write: the cluster survives the loss of %d.\n",
 		majority, plural(voters, "voter"), voters-majority)
 	if answering < majority {

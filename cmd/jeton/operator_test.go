@@ -201,7 +201,7 @@ func TestRemovePeerRefuses(t *testing.T) {
 		want         string
 		asked        int
 	}{
-		{"unknown", "z", nil, nil, "no member has the ID, the name or the address \"z\"; give the ID or the address of one of these:\n  3 (c:1, does not answer)\n  a (ID 1", 0},
+		{"unknown", "z", nil, nil, "no member has the ID, the name or the address \"z\"; these are the members:\n  3 (c:1, does not answer)\n  a (ID 1", 0},
 		{"not a member", "d", nil, nil, "d answers, but is not a member", 0},
 		{"the person said no", "b", errors.New("nothing was changed"), nil, "nothing was changed", 0},
 		{"the last voter", "b", nil, fmt.Errorf("%w: no voter would be left", cluster.ErrRefused), "not removed: refused: no voter would be left", 1},
@@ -218,6 +218,42 @@ func TestRemovePeerRefuses(t *testing.T) {
 				t.Errorf("asked %v", nodes.left)
 			}
 		})
+	}
+}
+
+// A script may repeat a removal: by an ID or an address, which nobody confuses with a
+// name that is misspelled.
+func TestRemovePeerWhoIsNoMemberAnyMore(t *testing.T) {
+	for _, target := range []string{"0f2ae3c4-3c0e-4a8b-9c3f-5b7e0d7f6a10", "d:1", "e.example.org:9300"} {
+		nodes := threeNodes()
+		out, err := remove(t, nodes, target, errors.New("must not be asked"))
+		checkProblem(t, err, "")
+		if want := target + " is no member of the cluster \"prod\" (any more).\n"; out != want || len(nodes.left) != 0 {
+			t.Errorf("%s, asked %v", out, nodes.left)
+		}
+	}
+	// Where nobody leads, who is a member is not known for certain.
+	nodes := threeNodes()
+	delete(nodes.statuses, "a:1")
+	b := nodes.statuses["b:1"]
+	b.LeaderID = ""
+	nodes.statuses["b:1"] = b
+	_, err := remove(t, nodes, "e:1", nil)
+	checkProblem(t, err, "no member has the ID, the name or the address \"e:1\"")
+}
+
+func TestTheOnlyVoterStays(t *testing.T) {
+	nodes := threeNodes()
+	a := nodes.statuses["a:1"]
+	a.Members = a.Members[:1]
+	nodes.statuses = map[string]cluster.Status{"a:1": a}
+	var out strings.Builder
+	client := nodes.client("a:1")
+	err := client.remove(t.Context(), "prod", "a", &out, func(string) error { return errors.New("must not be asked") })
+	checkProblem(t, err, "not removed: it is the only voter")
+	checkProblem(t, client.handOver(t.Context(), "", &out), "not handed over: there is no other voter")
+	if out.Len() > 0 || len(nodes.left) != 0 {
+		t.Errorf("%s, asked %v", out.String(), nodes.left)
 	}
 }
 

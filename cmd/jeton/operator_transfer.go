@@ -35,7 +35,7 @@ Exit code 0: the member leads, or led already; 1: it does not, or that is not kn
   jeton operator raft transfer-leader b --config /etc/jeton/jeton.yml`, "\n"),
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return usageErrorf("want the ID or the name of one member, as list-peers shows it, or nothing")
+				return usageErrorf("want the ID, the name or the address of one member, as list-peers shows it, or nothing")
 			}
 			return namesOne(args)
 		},
@@ -74,6 +74,9 @@ func (c *peerClient) handOver(ctx context.Context, target string, out io.Writer)
 		return fmt.Errorf("%s has no vote, so it cannot lead", successor)
 	case target != "" && !successor.Reachable:
 		return fmt.Errorf("%s does not answer, so it cannot take over", successor.name())
+	}
+	if voters, _ := seen.voters(seen.Leader); voters == 0 {
+		return errors.New("not handed over: there is no other voter")
 	}
 	leader, err := c.transferThrough(ctx, seen, successor.ID)
 	if err != nil {

@@ -32,6 +32,9 @@ func (d *dialer) open(ctx context.Context, address, protocol string, want raft.S
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	conn, err := d.connect(ctx, address, protocol, want)
+	if refused, ok := errors.AsType[*net.OpError](err); ok && refused.Op == "dial" && refused.Addr != nil && refused.Addr.String() == address {
+		return nil, fmt.Errorf("%w: %w", ErrNotSent, err) // which says itself whom it was to reach
+	}
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w: %w", address, ErrNotSent, err)
 	}

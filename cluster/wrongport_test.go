@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -35,6 +36,21 @@ func TestTheOtherPort(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a node asks where nobody listens", func(t *testing.T) {
+		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		address := listener.Addr().String()
+		if err := listener.Close(); err != nil {
+			t.Fatal(err)
+		}
+		_, err = startClient(t, material, cluster.ClientConfig{}).Status(t.Context(), raft.ServerAddress(address))
+		want := "nothing was sent: dial tcp " + address + ": connect: connection refused" // once
+		if !errors.Is(err, cluster.ErrNotSent) || !strings.HasSuffix(err.Error(), want) || strings.Count(err.Error(), "dial") != 1 {
+			t.Error(err)
+		}
+	})
 	for _, scheme := range []string{"https", "http"} {
 		t.Run("a client speaks "+scheme+" to a node", func(t *testing.T) {
 			var written logBuffer

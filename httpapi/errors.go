@@ -23,7 +23,7 @@ const (
 // What a client can do about an outage or overload. Elasticsearch has the cause there.
 const (
 	adviceRepeat = "repeat the request, at any node, after the seconds in Retry-After: repeating is safe"
-	adviceOutage = "this node cannot know now, say because no leader is elected or no majority of the nodes answers; " + adviceRepeat
+	adviceOutage = "this node cannot know now, perhaps because no leader is elected or no majority of the nodes answers; " + adviceRepeat
 )
 
 // Elasticsearch's names of exceptions.

@@ -382,7 +382,7 @@ func exception(kind, reason, status string) string {
 
 const (
 	repeat = "repeat the request, at any node, after the seconds in Retry-After: repeating is safe"
-	outage = "this node cannot know now, say because no leader is elected or no majority of the nodes answers; " + repeat
+	outage = "this node cannot know now, perhaps because no leader is elected or no majority of the nodes answers; " + repeat
 )
 
 // repeatable is the body of a 503 or 429, which says what to do.

@@ -60,6 +60,9 @@ func readPeers(path string, self survivor) (chosen survivor, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&peers); err != nil {
+		if misplaced, ok := errors.AsType[*json.UnmarshalTypeError](err); ok { // its text is for who writes Go
+			err = fmt.Errorf("the %s at byte %d does not belong there", misplaced.Value, misplaced.Offset)
+		}
 		return survivor{}, fmt.Errorf("it is no list of members: %w%s", err, want)
 	}
 	if decoder.More() {

@@ -29,7 +29,7 @@ func TestThePeersFileNamesThisNodeAlone(t *testing.T) {
 		{"good", `[{"id": "me", "address": "a:1", "non_voter": false}]`, ""},
 		{"sessions", `[{"id": "me", "address": "a:1", "keep_sessions": true}]`, ""},
 		{"not JSON", `id: me`, "it is no list of members"},
-		{"the former format", `["a:1", "b:1"]`, "it is no list of members"},
+		{"the former format", `["a:1", "b:1"]`, "it is no list of members: the string at byte 6 does not belong there; write [{"},
 		{"one member", `{"id": "me", "address": "a:1"}`, "it is no list of members"},
 		{"unknown field", `[{"id": "me", "address": "a:1", "voter": true}]`, `unknown field "voter"`},
 		{"two lists", `[{"id": "me", "address": "a:1"}] []`, "something follows the list"},

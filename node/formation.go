@@ -96,7 +96,7 @@ func (n *Node) keepMembership(ctx context.Context) {
 		interval := formationInterval
 		reason, err := n.stepMembership(ctx)
 		switch {
-		case ctx.Err() != nil:
+		case ctx.Err() != nil, errors.Is(err, errEnds):
 			return
 		case n.replica.raft.State() == raft.Shutdown:
 			n.fail(errors.New("raft has ended: this node was removed from the cluster, or its log can no longer be relied on (see the lines above)"))
@@ -111,7 +111,11 @@ func (n *Node) keepMembership(ctx context.Context) {
 			level, again = hclog.Warn, complaintInterval
 		}
 		if reason != "" && (reason != said || time.Since(saidAt) >= again) {
-			n.log.Log(level, "not a member of the cluster yet", "reason", reason)
+			text := "not a member of the cluster yet"
+			if errors.Is(err, errUncounted) {
+				text = "not a member of the cluster"
+			}
+			n.log.Log(level, text, "reason", reason)
 			said, saidAt = reason, time.Now()
 		}
 		timer := time.NewTimer(interval)
@@ -138,10 +142,13 @@ func (n *Node) stepMembership(ctx context.Context) (reason string, err error) {
 		peers, _ := n.discover(ctx)
 		n.addresses.note(peers, servers)
 		if leftBehind(peers, n.replica.state.Summary().ClusterID, n.descent.own()) {
-			n.fail(errLeftBehind)
+			return "", n.end(errLeftBehind)
 		}
-		if n.outrun(peers) {
-			n.fail(twinError(n.replica.id, raft.ServerAddress(n.config.Transport.PublishAddress())))
+		if at, found := n.outrun(peers); found {
+			return "", n.endAsTwin(ctx, at)
+		}
+		if n.removed(peers) {
+			return "", n.end(errRemoved)
 		}
 		elsewhere, uncounted = n.listedElsewhere(peers), n.uncounted(peers)
 	}
@@ -155,9 +162,18 @@ func (n *Node) stepMembership(ctx context.Context) (reason string, err error) {
 		return "", uncounted
 	}
 	if n.member.Load() {
-		n.fail(errors.New("this node was removed from the cluster; to join again as a new member, empty its path.data and start it"))
+		return "", n.end(errRemoved)
 	}
 	return "by its log this node is not a member, or not yet; if it was removed from the cluster, stop it, empty its path.data and start it to join again as a new member", nil
+}
+
+// errEnds is that there is nothing left to do: this node ends, and the reason has been told.
+var errEnds = errors.New("this node ends")
+
+// end ends this node.
+func (n *Node) end(reason error) error {
+	n.fail(reason)
+	return errEnds
 }
 
 // settle brings a member's address in the configuration up to date after a move. Its
@@ -166,8 +182,7 @@ func (n *Node) settle(ctx context.Context, self raft.Server) (reason string, err
 	address := raft.ServerAddress(n.config.Transport.PublishAddress())
 	if self.Address != address {
 		if n.twinAt(ctx, self.ID, self.Address) {
-			n.fail(twinError(self.ID, self.Address))
-			return "", nil
+			return "", n.endAsTwin(ctx, self.Address)
 		}
 		return "", n.askToJoin(ctx, n.knownAddresses())
 	}
@@ -202,7 +217,7 @@ func (n *Node) firstStart(ctx context.Context) (reason string, err error) {
 	case len(decision.Join) > 0:
 		n.descent.settle(newest)
 		if n.descent.outlived(newest) {
-			n.fail(errLeftBehind)
+			return "", n.end(errLeftBehind)
 		}
 		return decision.Reason, n.askToJoin(ctx, decision.Join)
 	default:

@@ -101,6 +101,9 @@ func (h peerHandler) Confirm() cluster.Confirmation { return h.n.replica.confirm
 
 // Join makes the sender a member, or takes note of its new address.
 func (h peerHandler) Join(ctx context.Context, request cluster.JoinRequest) error {
+	if request.ID == h.n.replica.id && request.Address != raft.ServerAddress(h.n.config.Transport.PublishAddress()) {
+		return h.n.meetTwin(request.Address)
+	}
 	release, err := h.n.lockJoining(ctx)
 	if err != nil {
 		return err

@@ -65,6 +65,7 @@ type Node struct {
 	confirmer  *confirmer
 	mirror     func(context.Context) (cluster.Status, error) // asks who lives at this node's address, by a new connection
 	rival      rival                                         // of keepMembership alone
+	absence    absence                                       // of keepMembership alone
 
 	realms    *realm.Chain
 	users     *realm.Users

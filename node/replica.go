@@ -57,6 +57,7 @@ type replica struct {
 	coverage    *coverage
 	refusals    *refusals
 	lease       *lease                 // nil: reads are always confirmed by a quorum
+	logs        raft.LogStore          // raft's, only to be read
 	pending     *pendingLog            // nil without lease
 	inherited   func() []fsm.ReadLease // what a new leader must reckon with: the state's
 	log         hclog.Logger
@@ -108,6 +109,7 @@ func (r *replica) useLease(span time.Duration, bootTime func() time.Duration, st
 // leadership. The caller closes first the replica, then raft.
 func (r *replica) start(config *raft.Config, s *stores, transport raft.Transport) (err error) {
 	logs := s.logs
+	r.logs = logs
 	if r.lease != nil {
 		if r.pending, err = newPendingLog(logs, r.state); err != nil {
 			return err

@@ -35,7 +35,7 @@ func (n *Node) keepAlone(ctx context.Context) {
 			status, err := n.mirror(asking)
 			cancel()
 			if err == nil && status.ServerID == n.replica.id && status.Process != n.process {
-				n.fail(twinError(n.replica.id, status.TransportAddress))
+				n.fail(n.twinError(status.TransportAddress))
 			}
 		}
 		pause(ctx, watchInterval)
@@ -65,10 +65,10 @@ type rival struct {
 // one. That may be a former one: what the leader says can be from before this one began, and
 // one more answer can have been on its way. The next one was asked for after this
 // process had begun.
-func (n *Node) outrun(peers []cluster.Status) bool {
+func (n *Node) outrun(peers []cluster.Status) (at raft.ServerAddress, found bool) {
 	for _, peer := range peers {
 		if peer.ServerID == n.replica.id && peer.Process != n.process {
-			return true
+			return peer.TransportAddress, true
 		}
 		for _, member := range peer.Members {
 			if !peer.Judged || member.ID != n.replica.id || member.Process == "" || member.Process == n.process {
@@ -76,7 +76,7 @@ func (n *Node) outrun(peers []cluster.Status) bool {
 			}
 			met := rival{leader: peer.ServerID, term: peer.Term, process: member.Process, answers: n.rival.answers}
 			if n.rival == met && member.Answers >= met.answers+2 {
-				return true
+				return member.Address, true
 			}
 			if n.rival != met || member.Answers < met.answers {
 				met.answers = member.Answers
@@ -84,7 +84,7 @@ func (n *Node) outrun(peers []cluster.Status) bool {
 			}
 		}
 	}
-	return false
+	return "", false
 }
 
 // twinAt tells whether somebody who runs as the member with that id says that he is at
@@ -95,6 +95,38 @@ func (n *Node) twinAt(ctx context.Context, id raft.ServerID, address raft.Server
 	defer cancel()
 	status, err := n.replica.peers.Status(ctx, address)
 	return err == nil && status.ServerID == id && status.TransportAddress == address
+}
+
+// endAsTwin ends this node, which must not run beside the one at that address. Who is there is
+// told, for its operator may look there first.
+func (n *Node) endAsTwin(ctx context.Context, other raft.ServerAddress) error {
+	if own := raft.ServerAddress(n.config.Transport.PublishAddress()); other != own {
+		ctx, cancel := context.WithTimeout(ctx, twinTimeout)
+		defer cancel()
+		request := cluster.JoinRequest{ID: n.replica.id, Address: own, Level: n.replica.levels.highest, Lineage: n.descent.own()}
+		if err := n.replica.peers.Join(ctx, other, request); err != nil { // as it must be: see meetTwin
+			n.log.Debug("the other process was told", "address", other, "error", err)
+		}
+	}
+	return n.end(n.twinError(other))
+}
+
+// meetTwin refuses another process of this member, which has just found this one.
+func (n *Node) meetTwin(address raft.ServerAddress) error {
+	n.log.Warn("another process was started as this member, on a copy of its path.data, and ends; empty that copy: two nodes must not run on copies of one folder",
+		"server_id", n.replica.id, "address", address)
+	return fmt.Errorf("%w: %w", cluster.ErrRefused, twinError(n.replica.id, raft.ServerAddress(n.config.Transport.PublishAddress())))
+}
+
+// twinError says why this node ends beside the process at that address. Who is not where the
+// members know this one to be is the copy.
+func (n *Node) twinError(other raft.ServerAddress) error {
+	own := raft.ServerAddress(n.config.Transport.PublishAddress())
+	if other == own || own == configuredAddress(n.replica.servers(), n.replica.id) {
+		return twinError(n.replica.id, other)
+	}
+	return fmt.Errorf("the member %s already runs at %s; this process (%s) has the same node.json, so it was started on a copy. "+
+		"It has ended; the other goes on. Empty this path.data and start it, and it joins as a new member", n.replica.id, other, own)
 }
 
 // twinError says what is wrong with two processes that run as one member: they would vote

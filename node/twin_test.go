@@ -125,7 +125,7 @@ func TestAFormerProcessIsNoRival(t *testing.T) {
 			asking := &Node{process: n.process, replica: n.replica}
 			got := false
 			for _, peer := range c.said {
-				got = asking.outrun([]cluster.Status{peer})
+				_, got = asking.outrun([]cluster.Status{peer})
 			}
 			if got != c.want {
 				t.Errorf("%t, want %t", got, c.want)

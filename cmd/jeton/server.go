@@ -135,6 +135,8 @@ func runServer(ctx context.Context, source settingsSource, environ []string, std
 		return err
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
+	version := readBuildInfo().Version
+	logger.Info("starting", "version", version, "cluster", loaded.ClusterName, "node", loaded.NodeName)
 	for _, warning := range loaded.Warnings() {
 		logger.Warn(warning)
 	}
@@ -144,7 +146,7 @@ func runServer(ctx context.Context, source settingsSource, environ []string, std
 	floor := make([]byte, heapFloor)
 	defer runtime.KeepAlive(floor)
 	member, err := node.Open(ctx, node.Options{
-		Config: loaded, Logger: logger, Stdout: stdout, Version: readBuildInfo().Version,
+		Config: loaded, Logger: logger, Stdout: stdout, Version: version,
 	})
 	if err != nil {
 		return fmt.Errorf("start node %s: %w", loaded.NodeName, err)
@@ -158,6 +160,7 @@ func runServer(ctx context.Context, source settingsSource, environ []string, std
 		time.AfterFunc(lastWords, func() { os.Exit(exitFailed) })
 		return err
 	}
+	logger.Info("ended")
 	return nil
 }
 

@@ -65,7 +65,7 @@ func (f FirstStart) bootstrap(named []string, peers map[string]Status) Decision 
 	}
 	switch {
 	case len(missing) > 0:
-		return Decision{Reason: fmt.Sprintf("waiting for %s of cluster.initial_master_nodes to answer; found %s",
+		return Decision{Reason: fmt.Sprintf("waiting for %s of cluster.initial_master_nodes to answer (found %s): start them",
 			strings.Join(missing, ", "), strings.Join(names(peers), ", "))}
 	case len(f.Silent) > 0:
 		// One of them may belong to a cluster that this node would found again.

@@ -109,8 +109,9 @@ type Status struct {
 	TransportAddress raft.ServerAddress `json:"transport_address"`
 	HTTPAddress      string             `json:"http_address"`
 	Version          string             `json:"version"`
-	Bootstrapped     bool               `json:"bootstrapped"` // it has raft state: a log, a term or a snapshot
-	State            string             `json:"state"`        // raft's word: Follower, Candidate, Leader, Shutdown; empty before raft has started
+	Bootstrapped     bool               `json:"bootstrapped"`      // it has raft state: a log, a term or a snapshot
+	State            string             `json:"state"`             // raft's word: Follower, Candidate, Leader, Shutdown; empty before raft has started
+	Waiting          string             `json:"waiting,omitempty"` // what it lacks to be a member, for an operator
 	Term             uint64             `json:"term"`
 	Applied          uint64             `json:"applied"`
 	LastTerm         uint64             `json:"last_log_term"`     // of the newest entry it holds, committed or not

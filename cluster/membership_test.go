@@ -48,7 +48,7 @@ func TestDecideHowToBecomeAMember(t *testing.T) {
 		{"strangers besides do not take part", a, []string{"a"}, []cluster.Status{b}, servers[:1], nil, "new cluster of a"},
 		{"alone", a, []string{"a"}, nil, servers[:1], nil, "new cluster of a"},
 		{"the second waits", b, all, []cluster.Status{a, c}, nil, nil, "waiting for node a"},
-		{"one is missing", a, all, []cluster.Status{b}, nil, nil, "waiting for c of cluster.initial_master_nodes to answer; found a, b"},
+		{"one is missing", a, all, []cluster.Status{b}, nil, nil, "waiting for c of cluster.initial_master_nodes to answer (found a, b): start them"},
 		{"two are missing", a, all, nil, nil, nil, "waiting for b, c"},
 		{"not named, nothing there", fresh("d"), all, []cluster.Status{a, b, c}, nil, nil, "waiting for node a"},
 		{"nothing configured", a, nil, []cluster.Status{b}, nil, nil, "cluster.initial_master_nodes is not set"},

@@ -95,6 +95,7 @@ func (n *Node) keepMembership(ctx context.Context) {
 	for {
 		interval := formationInterval
 		reason, err := n.stepMembership(ctx)
+		n.waiting.Store(&reason)
 		switch {
 		case ctx.Err() != nil, errors.Is(err, errEnds):
 			return

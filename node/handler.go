@@ -188,6 +188,7 @@ func (n *Node) status() cluster.Status {
 	status.ClusterID, _, _ = r.state.Cluster()
 	status.Bootstrapped = r.raft.LastIndex() > 0 || len(servers) > 0
 	status.State = r.raft.State().String()
+	status.Waiting = n.waitsFor()
 	status.Term = r.raft.CurrentTerm()
 	status.Applied = r.state.Applied()
 	status.LastTerm, status.LastIndex = r.lastEntry()

@@ -73,9 +73,10 @@ type Node struct {
 	front     *front
 	readiness readiness
 
-	member      atomic.Bool // this node is in the cluster's configuration
-	initialized atomic.Bool // the cluster has its identity, elastic a password
-	draining    atomic.Bool // readiness is off
+	waiting     atomic.Pointer[string] // for what, to be a member; nil: nothing was looked for yet
+	member      atomic.Bool            // this node is in the cluster's configuration
+	initialized atomic.Bool            // the cluster has its identity, elastic a password
+	draining    atomic.Bool            // readiness is off
 
 	joining        chan struct{}                   // holds a value while a leader lets somebody in, or raises the level
 	health         atomic.Pointer[autopilot.State] // of the members, as a leader sees it; nil: it does not lead

@@ -64,6 +64,9 @@ func (n *Node) watchReadiness(ctx context.Context) {
 
 func (n *Node) findNotReady(ctx context.Context, patience time.Duration) (reasons []string) {
 	if !n.member.Load() {
+		if waiting := n.waitsFor(); waiting != "" {
+			return []string{"not a member of the cluster yet: " + waiting}
+		}
 		return []string{"not a member of the cluster yet"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -75,6 +78,15 @@ func (n *Node) findNotReady(ctx context.Context, patience time.Duration) (reason
 		return []string{"the cluster is not initialized yet"}
 	}
 	return nil
+}
+
+// waitsFor is what this node lacks to be a member, empty if that is not known, or nothing. What
+// went wrong is not for everybody: the log has it.
+func (n *Node) waitsFor() string {
+	if waiting := n.waiting.Load(); waiting != nil {
+		return *waiting
+	}
+	return ""
 }
 
 // NotReady implements httpapi.Cluster.

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -38,4 +40,26 @@ func TestANodeThatWaitsForALeaderStaysReady(t *testing.T) {
 		}
 		leader.start()
 	})
+}
+
+// Who waits for others to form a cluster says so to everybody who asks, not in its log alone.
+func TestANodeSaysForWhomItWaits(t *testing.T) {
+	s := newSite(t)
+	s.config.Discovery.SingleNode = false
+	s.config.Discovery.InitialMasterNodes = []string{s.config.NodeName, "zoe"}
+	n, err := s.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.mustClose(n)
+	want := "waiting for zoe of cluster.initial_master_nodes to answer (found " + s.config.NodeName + "): start them"
+	insist(t, func() error {
+		if reasons := n.NotReady(); !slices.Equal(reasons, []string{"not a member of the cluster yet: " + want}) {
+			return fmt.Errorf("it is not ready because of %q", reasons)
+		}
+		return nil
+	})
+	if got := n.status().Waiting; got != want {
+		t.Errorf("peers hear %q", got)
+	}
 }

@@ -34,6 +34,9 @@ func (v *clusterView) noLeader(act string) error {
 		act = ", and only a leader can " + act
 	}
 	voters, answering := v.voters("")
+	if voters == 0 {
+		return v.noCluster()
+	}
 	majority := voters/2 + 1
 	if answering >= majority {
 		return fmt.Errorf("%w%s, though %d of %s answered: an election may be under way, so try again in a moment; if it lasts, the nodes' logs say why",
@@ -41,6 +44,26 @@ func (v *clusterView) noLeader(act string) error {
 	}
 	return fmt.Errorf("%w%s: of %s %d answered, and %d must run and reach each other. Start the others with the data they had; "+
 		"if that is lost for good, docs/recovery.md is how to go on", errNobodyLeads, act, plural(voters, "voter"), answering, majority)
+}
+
+// noCluster says why none of those who answer knows a member.
+func (v *clusterView) noCluster() error {
+	var waiting []string
+	for _, peer := range v.Peers {
+		status := v.answers[peer.ID]
+		switch {
+		case status.Bootstrapped:
+			return fmt.Errorf("%w: %s is starting, and has not read its data yet: try again in a moment", errNobodyLeads, peer.name())
+		case strings.HasPrefix(status.Waiting, "waiting "):
+			waiting = append(waiting, peer.name()+" is "+status.Waiting)
+		case status.Waiting != "":
+			waiting = append(waiting, peer.name()+": "+status.Waiting)
+		}
+	}
+	if len(waiting) == 0 {
+		return fmt.Errorf("%w, for there is no cluster yet: the nodes are starting, so try again in a moment", errNobodyLeads)
+	}
+	return fmt.Errorf("%w, for there is no cluster yet: %s", errNobodyLeads, strings.Join(waiting, "; "))
 }
 
 // voters counts the voters but for the one with that ID, and those of them that answer.

@@ -135,6 +135,29 @@ func TestListPeersWithoutLeader(t *testing.T) {
 	checkProblem(t, err, "no node answers:\nx:1: this is not the port between nodes")
 }
 
+// A cluster that was never there is not lost, and nobody is sent to recover it.
+func TestListPeersOfAClusterThatIsBeingFormed(t *testing.T) {
+	for name, c := range map[string]struct {
+		a    cluster.Status
+		want string
+	}{
+		"others are to be started": {
+			cluster.Status{Waiting: "waiting for b, c of cluster.initial_master_nodes to answer (found a): start them"},
+			"no leader is known, for there is no cluster yet: a is waiting for b, c of cluster.initial_master_nodes to answer (found a): start them",
+		},
+		"something is to be mended":  {cluster.Status{Waiting: "two nodes are named b"}, "no leader is known, for there is no cluster yet: a: two nodes are named b"},
+		"it has only just started":   {cluster.Status{}, "no leader is known, for there is no cluster yet: the nodes are starting"},
+		"it belongs to one, perhaps": {cluster.Status{Bootstrapped: true}, "no leader is known: a is starting"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.a.ServerID, c.a.Name, c.a.TransportAddress = "1", "a", "a:1"
+			seen, err := (&fakeNodes{statuses: map[string]cluster.Status{"a:1": c.a}}).client("a:1", "b:1").look(t.Context())
+			must(t, err)
+			checkProblem(t, seen.noLeader(""), c.want)
+		})
+	}
+}
+
 // A member that does not answer has the name by which another knows it.
 func TestNamesOfDeadMembers(t *testing.T) {
 	nodes := threeNodes()

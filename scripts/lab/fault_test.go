@@ -166,7 +166,7 @@ func TestEndsForOneCauseAreOneLine(t *testing.T) {
 		told = append(told, strings.Join(strings.Fields(line)[1:], " "))
 	}
 	want := []string{
-		"n1 down by itself: the disk is full", "n1 down by itself, 2 more for one cause: the disk is full",
+		"n1 down by itself: the disk is full (expected)", "n1 down by itself, 2 more for one cause: the disk is full",
 		"n1 down by itself: a panic", "n2 down by itself: a panic", "n1 down by itself: a panic",
 	}
 	if diff := cmp.Diff(want, told); diff != "" {

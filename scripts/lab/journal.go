@@ -67,6 +67,9 @@ func (j *journal) ended(node, cause string) (wrong bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	e := event{At: time.Now(), Node: node, Text: downByItself + ": " + cause}
+	if allowed {
+		e.Text += " (expected)" // of the fault
+	}
 	j.events = append(j.events, e)
 	last := j.ends[node]
 	if last != nil && last.cause == cause {

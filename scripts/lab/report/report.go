@@ -232,8 +232,12 @@ func (r *Run) verdict(w io.Writer) error {
 	for _, f := range r.Faults() {
 		faults += f.Times
 	}
-	fmt.Fprintf(&text, "\n%s, %s faults, %s requests, %s families of tokens judged; seed %d\n", r.Ended.Sub(r.Began).Round(time.Second),
-		count(faults), count(r.Load.All.Sum()), count(r.Load.Tally.Checked), r.Seed)
+	made := "" // rounds of a scenario count what they do themselves
+	if faults > 0 {
+		made = count(faults) + " faults, "
+	}
+	fmt.Fprintf(&text, "\n%s, %s%s requests, %s families of tokens judged; seed %d\n", r.Ended.Sub(r.Began).Round(time.Second),
+		made, count(r.Load.All.Sum()), count(r.Load.Tally.Checked), r.Seed)
 	for _, v := range r.Violations {
 		fmt.Fprintf(&text, "\nVIOLATION at %s: %s\n", r.since(v.At), v.What)
 		if len(v.During) > 0 {

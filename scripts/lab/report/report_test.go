@@ -113,6 +113,10 @@ func TestEmptyRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var summary strings.Builder
+	if err := Summary(&summary, Run{Began: began, Ended: began}); err != nil || strings.Contains(summary.String(), "0 faults") {
+		t.Errorf("%v: %s", err, summary.String())
+	}
 	var got map[string]any
 	if err := json.Unmarshal(content, &got); err != nil {
 		t.Fatal(err)

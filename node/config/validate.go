@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // problem is what is wrong with one setting.
@@ -191,7 +193,23 @@ func (c *Config) Warnings() []string {
 	if names := len(c.Discovery.InitialMasterNodes); names > 0 && names%2 == 0 {
 		all = append(all, "cluster.initial_master_nodes: "+evenCluster(names))
 	}
+	if names := c.Discovery.InitialMasterNodes; len(names) > 0 && !slices.Contains(names, c.NodeName) {
+		all = append(all, notNamed(c.NodeName, names))
+	}
 	return all
+}
+
+// notNamed is no error: such a node may join a cluster. It takes no part in starting one, and
+// a name that was misspelled is waited for.
+func notNamed(own string, names []string) string {
+	warning := fmt.Sprintf("node.name %q is not in cluster.initial_master_nodes %v", own, names)
+	label := func(name string) string { before, _, _ := strings.Cut(name, "."); return before }
+	for _, name := range names {
+		if strings.EqualFold(label(name), label(own)) {
+			return fmt.Sprintf("%s; %q?", warning, name)
+		}
+	}
+	return warning + ": it can join the cluster that these start; remove the setting if that is what it is to do"
 }
 
 func evenCluster(nodes int) string {

@@ -130,6 +130,34 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// A name that is spelled otherwise in the list was waited for without an end.
+func TestANodeThatIsNotAmongTheInitialOnesIsWarnedOf(t *testing.T) {
+	for name, test := range map[string]struct {
+		own   string
+		names []string
+		want  string // empty: nothing
+	}{
+		"named":            {"a", []string{"a", "b", "c"}, ""},
+		"another case":     {"a", []string{"A", "b", "c"}, `node.name "a" is not in cluster.initial_master_nodes [A b c]; "A"?`},
+		"with its domain":  {"a.example.org", []string{"a", "b", "c"}, `node.name "a.example.org" is not in cluster.initial_master_nodes [a b c]; "a"?`},
+		"a later one":      {"d", []string{"a", "b", "c"}, `node.name "d" is not in cluster.initial_master_nodes [a b c]: it can join the cluster`},
+		"nothing to start": {"d", nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := valid()
+			before := len(c.Warnings())
+			c.NodeName, c.Discovery.InitialMasterNodes = test.own, test.names
+			warnings := c.Warnings()[before:]
+			if (len(warnings) > 0) != (test.want != "") || len(warnings) > 0 && !strings.HasPrefix(warnings[0], test.want) {
+				t.Errorf("%q, want %q", warnings, test.want)
+			}
+			if err := c.Validate(); err != nil {
+				t.Errorf("it may join all the same: %v", err)
+			}
+		})
+	}
+}
+
 func TestAddresses(t *testing.T) {
 	for name, test := range map[string]struct {
 		endpoint      config.Endpoint

@@ -24,8 +24,8 @@ func newValidateCommand(environ []string) *cobra.Command {
 Reads settings as jeton server does, environment variables included, then every
 file that they name: certificates and keys (whose they are, who signed them, how
 long they are valid, who may read them), the cluster key, the files of the file
-realm, whether path.data and path.logs can be written, and whether the hosts of
-this node resolve. It prints all problems at once, those of the file by line.
+realm, whether path.data and path.logs can be written, whether the hosts of this
+node and of the others resolve, and whether it could listen at its own. It prints all problems at once, those of the file by line.
 Nothing is changed, and a node that runs is not disturbed.
 
 Run it as the user that jeton server runs as: permissions are checked for that user.
@@ -49,7 +49,8 @@ Exit code 0: the node would accept them (warnings may be printed); 1: it would n
 			if err := errors.Join(append([]error{err}, files.problems...)...); err != nil {
 				return invalid(source.file, err)
 			}
-			warnings := slices.Concat(loaded.Warnings(), files.warnings, unresolved(cmd.Context(), loaded, net.DefaultResolver.LookupHost))
+			warnings := slices.Concat(loaded.Warnings(), files.warnings, unresolved(cmd.Context(), loaded, net.DefaultResolver.LookupHost),
+				strange(cmd.Context(), loaded, listenBriefly))
 			for _, warning := range warnings {
 				fmt.Fprintf(cmd.ErrOrStderr(), "jeton: warning: %s\n", warning)
 			}

@@ -131,7 +131,7 @@ func (n *Node) ensureBootstrapPassword(ctx context.Context) error {
 	return nil
 }
 
-// PasswordFile, in path.data, holds a generated password when nobody watches the start.
+// PasswordFile is where a generated password is left, in path.data, when nobody watches the start.
 const PasswordFile = "elastic.password"
 
 // tellPassword hands the generated password to the operator, once: on the

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -378,7 +379,8 @@ func (s *Service) logRefusal(conn net.Conn, err error) {
 	now := s.cfg.Now()
 	s.mu.Lock()
 	closed := s.closed
-	loud := errors.Is(err, errIdentity) || now.Sub(s.lastRefuse) >= refusalLogEvery
+	looked := errors.Is(err, io.EOF) // somebody wanted to know whether the port is open
+	loud := errors.Is(err, errIdentity) || !looked && now.Sub(s.lastRefuse) >= refusalLogEvery
 	if loud {
 		s.lastRefuse = now
 	}

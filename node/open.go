@@ -50,6 +50,7 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 	n.onClose("raft transport", transport.Close)
 	r.learnCommit = transport.LearnCommit
 	r.vigil.stand, r.vigil.turn = transport.StandForElection, n.config.Raft.ElectionTimeout/vigilTurns
+	r.vigil.dial = dialPort
 	if n.config.Read.Mode == config.ReadLease {
 		if err := r.useLease(n.config.Read.Lease, bootTime, stores.stable); err != nil {
 			return err

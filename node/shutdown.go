@@ -50,6 +50,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	n.log.Info("shutting down", "delay", n.config.Shutdown.Delay, "drain", n.config.Shutdown.Drain)
 	n.front.retire(time.Now().Add(max(n.config.Shutdown.Delay, leastRetirement)))
 	n.announceEnd(ctx, n.config.Shutdown.Delay)
+	n.replica.vigil.over.Store(true)
 	if n.replica.leads() {
 		n.handOver(ctx)
 	}

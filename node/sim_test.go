@@ -294,6 +294,10 @@ func (p *incarnation) open() error {
 	transport := &simTransport{from: p, address: m.address, addressOf: n.addresses.addressOf, timeout: rc.HeartbeatTimeout * 2}
 	r.learnCommit = transport.LearnCommit
 	r.vigil.stand, r.vigil.turn = transport.StandForElection, simHeartbeat/vigilTurns
+	r.vigil.dial = func(ctx context.Context, address raft.ServerAddress) error {
+		_, err := simPeers{p}.Status(ctx, address)
+		return err
+	}
 	r.coverage.bootTime = m.bootTime
 	if m.levels != nil {
 		r.levels, r.meter.levels = m.levels, m.levels

@@ -7,6 +7,8 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -16,6 +18,7 @@ import (
 // simDisk is what a simulated member does not lose in a crash.
 type simDisk struct {
 	*raft.InmemStore
+	slow      atomic.Int64 // each synced write takes so many nanoseconds
 	mu        sync.Mutex
 	snapshots []*simSnapshot // newest first
 }
@@ -55,6 +58,7 @@ func (m mount) StoreLogs(logs []*raft.Log) error {
 	if m.gone() {
 		return errGhost // or raft would look for what it believes to have stored
 	}
+	time.Sleep(time.Duration(m.slow.Load()))
 	copies := make([]*raft.Log, len(logs))
 	for i, log := range logs {
 		m.process.member.sim.stored(m.process.member.name, log)
@@ -80,6 +84,7 @@ func (m mount) Set(key, value []byte) error {
 	if m.gone() {
 		return nil
 	}
+	time.Sleep(time.Duration(m.slow.Load()))
 	return m.InmemStore.Set(key, slices.Clone(value))
 }
 
@@ -88,6 +93,10 @@ func (m mount) SetUint64(key []byte, value uint64) error {
 	if m.gone() {
 		return nil
 	}
+	if stored, err := m.GetUint64(key); err == nil && stored == value {
+		return nil // as store.Watched
+	}
+	time.Sleep(time.Duration(m.slow.Load()))
 	return m.InmemStore.SetUint64(key, value)
 }
 

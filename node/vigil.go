@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +30,8 @@ type vigil struct {
 	ended chan struct{}     // a connection from a peer has
 	turn  time.Duration     // how long a candidate is left alone
 	stand func(lost uint64) // see cluster.Transport.StandForElection; nil: raft stands by itself only
+	dial  func(ctx context.Context, address raft.ServerAddress) error
+	over  atomic.Bool // this node is ending, and stands no more
 
 	mu      sync.Mutex
 	leader  raft.ServerID // the last that was known
@@ -77,14 +81,59 @@ func (r *replica) keepVigil(ctx context.Context) {
 	}
 }
 
-// look finds out whether the leader has ended, and sees to it then that there is another.
+// look finds out whether the leader has ended, and sees to it then that there is another: it
+// has this node stand for election in its turn, and again, until somebody leads or raft's own
+// timers are about to do the same. All is looked at anew before each attempt, for an order
+// to stand deposes a leader that is well.
 func (r *replica) look(ctx context.Context) {
 	leader, number := r.vigil.lastLeader()
-	servers := r.servers()
-	address, ok := addressOfEnded(servers, r.id, leader)
-	if ok && r.refuses(ctx, r.addressOf(raft.Server{ID: leader, Address: address})) {
-		r.succeed(ctx, number, func(ctx context.Context) (int, bool) { return r.ahead(ctx, servers, leader) })
+	ctx, cancel := context.WithTimeout(ctx, vigilTurns*r.vigil.turn)
+	defer cancel()
+	var noticed, stood time.Time
+	patience := r.vigil.turn
+	for r.hasEnded(ctx, leader, number) {
+		if noticed.IsZero() {
+			noticed = time.Now()
+		}
+		turn, majority := r.ahead(ctx, r.servers(), leader)
+		due := noticed.Add(time.Duration(turn) * patience)
+		for _, election := range []time.Time{stood, r.othersElection()} {
+			// Each election ends the one before, so none is disturbed while it may be under way. However
+			// it was lost, not all candidates stand again at the same time.
+			if next := election.Add(time.Duration(turn+1) * patience); !election.IsZero() && next.After(due) {
+				due = next
+			}
+		}
+		switch wait := time.Until(due); {
+		case wait > 0:
+			pause(ctx, wait)
+		case !majority:
+			pause(ctx, r.vigil.turn) // somebody may be coming back
+		case r.responsive(ctx) && r.vigil.still(number):
+			r.stand(leader)
+			stood = time.Now()
+			patience *= 2 // disks may be slow: an election is five synced writes
+		}
 	}
+}
+
+// stand has raft begin an election, and leave the one that it is in.
+func (r *replica) stand(ended raft.ServerID) {
+	r.log.Info("the leader has ended; standing for election", "leader", ended)
+	lost := uint64(0)
+	if r.raft.State() == raft.Candidate {
+		lost = r.raft.CurrentTerm()
+	}
+	r.vigil.stand(lost)
+}
+
+// hasEnded tells whether the last known leader's process is gone, while this node may stand.
+func (r *replica) hasEnded(ctx context.Context, leader raft.ServerID, number uint64) bool {
+	address, ok := addressOfEnded(r.servers(), r.id, leader)
+	if !ok || r.vigil.over.Load() || !r.vigil.still(number) {
+		return false
+	}
+	return r.refuses(ctx, r.addressOf(raft.Server{ID: leader, Address: address})) && ctx.Err() == nil
 }
 
 // lastLeader is who leads, or led before an election began. The number is another with each
@@ -93,6 +142,12 @@ func (v *vigil) lastLeader() (leader raft.ServerID, number uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.leader, v.leaders
+}
+
+// still tells whether no other leader has been known since that one.
+func (v *vigil) still(number uint64) bool {
+	_, now := v.lastLeader()
+	return now == number
 }
 
 // addressOfEnded returns the leader's address by the configuration. It is not ok if this
@@ -153,50 +208,25 @@ func (r *replica) ahead(ctx context.Context, servers []raft.Server, ended raft.S
 	return turn, votes > voters/2
 }
 
-// succeed has this node stand for election in its turn, and again, until there is another
-// leader or raft's own timers are about to do the same. As long as another's election may be
-// under way it waits: each election ends the one before. Ahead is as the method has it.
-func (r *replica) succeed(ctx context.Context, ended uint64, ahead func(context.Context) (turn int, majority bool)) {
-	ctx, cancel := context.WithTimeout(ctx, vigilTurns*r.vigil.turn)
-	defer cancel()
-	turn, majority := ahead(ctx)
-	wait := time.Duration(turn) * r.vigil.turn
-	for {
-		pause(ctx, wait)
-		leader, number := r.vigil.lastLeader()
-		if ctx.Err() != nil || number != ended {
-			return
-		}
-		// However an election was lost, not all candidates stand again at the same time.
-		wait = time.Duration(turn+1) * r.vigil.turn
-		switch since := r.sinceOthersElection(); {
-		case since < wait:
-			wait -= since
-		case !majority:
-			if turn, majority = ahead(ctx); majority { // somebody has come back
-				wait = 0
-			}
-		default:
-			r.log.Info("the leader has ended; standing for election", "leader", leader)
-			lost := uint64(0)
-			if r.raft.State() == raft.Candidate {
-				lost = r.raft.CurrentTerm()
-			}
-			r.vigil.stand(lost)
-			majority = false // to be seen again before the next
-		}
-	}
-}
-
-// sinceOthersElection is how long ago another candidate asked for this node's vote, or got it.
-func (r *replica) sinceOthersElection() time.Duration {
+// othersElection is when another candidate asked for this node's vote, or got it; zero: not
+// since a leader was known.
+func (r *replica) othersElection() time.Time {
 	r.vigil.mu.Lock()
 	asked := r.vigil.asked
 	r.vigil.mu.Unlock()
 	if voted := r.raft.LastContact(); !asked.IsZero() && voted.After(asked) {
-		asked = voted
+		return voted
 	}
-	return time.Since(asked)
+	return asked
+}
+
+// responsive tells whether raft's main loop does something now. An order to stand that it
+// found later, when its disk no longer hangs, could depose another leader.
+func (r *replica) responsive(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, r.vigil.turn)
+	defer cancel()
+	_ = await(ctx, r.raft.VerifyLeader()) // who does not lead answers at once, and asks nobody
+	return ctx.Err() == nil
 }
 
 // refuses tells whether nobody listens at an address, on a machine that answers.
@@ -205,6 +235,9 @@ func (r *replica) refuses(ctx context.Context, address raft.ServerAddress) bool 
 	for i := 0; i < 2*vigilProbes && ctx.Err() == nil; i++ { // the first may fail with a connection that ends just now
 		probe, cancel := context.WithTimeout(ctx, vigilProbe)
 		_, err := r.peers.Status(probe, address)
+		if err != nil { // perhaps from memory: a client does not dial again and again
+			err = r.vigil.dial(probe, address)
+		}
 		cancel()
 		switch {
 		case err == nil:
@@ -220,4 +253,13 @@ func (r *replica) refuses(ctx context.Context, address raft.ServerAddress) bool 
 		pause(ctx, vigilPause)
 	}
 	return false
+}
+
+// dialPort connects to a port and says nothing.
+func dialPort(ctx context.Context, address raft.ServerAddress) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", string(address))
+	if err != nil {
+		return err //nolint:wrapcheck // only its kind matters
+	}
+	return conn.Close() //nolint:wrapcheck // the same
 }

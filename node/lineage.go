@@ -28,9 +28,9 @@ import (
 //     on the disk together or not at all. No entry of the log changes it, so a member has its lineage
 //     as soon as raft has read the snapshot, whatever else it has to apply.
 //   - A node that has data is of no lineage, and nobody's raft speaks to it nor it to others, until it
-//     has read its state and asked the other members (reunite). One without is of none as long
-//     as raft has not spoken to it, and may then join who was recovered: whichever
-//     comes first settles it. From then on it never changes while the process lives.
+//     has read its state and asked the other members (reunite). One without is of none, just so,
+//     until it knows whom it joins, or that it begins a cluster (firstStart). From then on it
+//     never changes while the process lives.
 //   - A recovered log begins after the snapshot (further), so a new member gets that
 //     snapshot before anything else, and with it the lineage. Until then it has no entry: if
 //     its process ends it chooses anew, and nothing is mixed.
@@ -45,7 +45,6 @@ func (l lineage) recoveries() uint64 { return binary.BigEndian.Uint64(l[:8]) }
 
 // descent is what a node knows of its own lineage.
 type descent struct {
-	fresh   bool // no data: it may join anybody
 	settled atomic.Pointer[lineage]
 }
 
@@ -66,19 +65,14 @@ func (d *descent) told() (told [16]byte) {
 		return *l
 	}
 	for i := range told {
-		if !d.fresh {
-			told[i] = 0xff
-		}
+		told[i] = 0xff
 	}
 	return told
 }
 
-// heard settles the lineage that a peer was told, whose raft is about to speak to this
-// node's. False: it is another by now.
+// heard tells whether what a peer was told still holds, whose raft is about to speak to this
+// node's. It settles nothing: whoever dials has not looked yet whether it means this node.
 func (d *descent) heard(told [16]byte) bool {
-	if d.fresh {
-		d.settle(lineage{})
-	}
 	return d.settled.Load() != nil && d.own() == told
 }
 

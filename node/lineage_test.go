@@ -246,7 +246,7 @@ func TestAMajorityThatWasLeftBehindDoesNotTakeTheSurvivorBack(t *testing.T) {
 	}
 }
 
-// A new node may choose whom to join as long as nobody's raft has spoken to it.
+// A node may choose whom to join until it has. Who asks it meanwhile is told nothing, and settles nothing.
 func TestALineageIsSettledOnce(t *testing.T) {
 	once := lineage{7: 1}
 	starting := [16]byte{}
@@ -254,21 +254,18 @@ func TestALineageIsSettledOnce(t *testing.T) {
 		starting[i] = 0xff
 	}
 	for name, test := range map[string]struct {
-		fresh bool
 		first func(d *descent) bool
 		told  [16]byte
 		own   lineage
 	}{
-		"starting":               {false, func(*descent) bool { return true }, starting, lineage{}},
-		"spoken to too early":    {false, func(d *descent) bool { return !d.heard(starting) && !d.heard([16]byte{}) }, starting, lineage{}},
-		"has read its state":     {false, func(d *descent) bool { d.settle(once); return d.heard(once) }, once, once},
-		"new":                    {true, func(*descent) bool { return true }, [16]byte{}, lineage{}},
-		"new, spoken to":         {true, func(d *descent) bool { ok := d.heard([16]byte{}); d.settle(once); return ok }, [16]byte{}, lineage{}},
-		"new, joins":             {true, func(d *descent) bool { d.settle(once); return d.heard(once) }, once, once},
-		"new, joins just before": {true, func(d *descent) bool { d.settle(once); return !d.heard([16]byte{}) }, once, once},
+		"starting":            {func(*descent) bool { return true }, starting, lineage{}},
+		"spoken to too early": {func(d *descent) bool { return !d.heard(starting) && !d.heard([16]byte{}) }, starting, lineage{}},
+		"settled":             {func(d *descent) bool { d.settle(once); return d.heard(once) }, once, once},
+		"settled just before": {func(d *descent) bool { d.settle(once); return !d.heard([16]byte{}) && !d.heard(starting) }, once, once},
+		"settled twice":       {func(d *descent) bool { d.settle(once); d.settle(lineage{7: 2}); return true }, once, once},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := &descent{fresh: test.fresh}
+			d := &descent{}
 			if !test.first(d) || d.told() != test.told || d.own() != test.own {
 				t.Errorf("it tells %x, and is of %x", d.told(), d.own())
 			}

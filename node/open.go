@@ -32,7 +32,6 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 		return errors.Join(err, listener.Close())
 	}
 	n.doorman = &doorman{peerHandler: peerHandler{n}, hasData: hasData}
-	n.descent.fresh = !hasData
 	if err := n.openService(listener); err != nil {
 		return err
 	}

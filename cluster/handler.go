@@ -114,16 +114,17 @@ type Status struct {
 	Waiting          string             `json:"waiting,omitempty"` // what it lacks to be a member, for an operator
 	Term             uint64             `json:"term"`
 	Applied          uint64             `json:"applied"`
-	LastTerm         uint64             `json:"last_log_term"`     // of the newest entry it holds, committed or not
-	LastIndex        uint64             `json:"last_log_index"`    // of that entry
-	LastContact      int64              `json:"last_contact_ms"`   // how long ago it heard from a leader, in milliseconds; below zero: never
-	LeaderID         raft.ServerID      `json:"leader_id"`         // empty if it knows none
-	Members          []Member           `json:"members"`           // of the newest configuration it has
-	Judged           bool               `json:"judged"`            // it leads, and tells how its members are
-	FailureTolerance int                `json:"failure_tolerance"` // if judged: how many voters may fail
-	Epoch            uint64             `json:"recovery_epoch"`    // how often the cluster's state was restored or recovered
-	Lineage          [16]byte           `json:"lineage"`           // which recovery its data descend from; zero: of none, or it does not know yet
-	KeyCheck         [32]byte           `json:"key_check"`         // tells whether two nodes hold the same cluster key; not the key
-	Level            uint64             `json:"level"`             // the highest command-set level that it understands
-	ClusterLevel     uint64             `json:"cluster_level"`     // that the state it holds has reached
+	LastTerm         uint64             `json:"last_log_term"`       // of the newest entry it holds, committed or not
+	LastIndex        uint64             `json:"last_log_index"`      // of that entry
+	LastContact      int64              `json:"last_contact_ms"`     // how long ago it heard from a leader, in milliseconds; below zero: never
+	LeaderID         raft.ServerID      `json:"leader_id"`           // empty if it knows none
+	Members          []Member           `json:"members"`             // of the newest configuration it has
+	Judged           bool               `json:"judged"`              // it leads, and tells how its members are
+	FailureTolerance int                `json:"failure_tolerance"`   // if judged: how many voters may fail
+	Epoch            uint64             `json:"recovery_epoch"`      // how often the cluster's state was restored or recovered
+	Lineage          [16]byte           `json:"lineage"`             // which recovery its data descend from; zero: of none, or it does not know yet
+	Ancestors        [][8]byte          `json:"ancestors,omitempty"` // the ids of the lineages before it, newest first
+	KeyCheck         [32]byte           `json:"key_check"`           // tells whether two nodes hold the same cluster key; not the key
+	Level            uint64             `json:"level"`               // the highest command-set level that it understands
+	ClusterLevel     uint64             `json:"cluster_level"`       // that the state it holds has reached
 }

@@ -194,11 +194,25 @@ func (s *State) beginEpoch(id [16]byte, keepSessions bool) {
 	s.rolesVersion++
 	s.epoch, s.epochID = s.epoch+1, id
 	s.staged = staged{}
-	s.lineage = branch(s.lineage, id)
+	s.lineage, s.ancestors = branch(s.lineage, id), s.ancestors.and(s.lineage)
 }
 
 // branch is the lineage that a recovery begins.
 func branch(from, id [16]byte) [16]byte {
 	binary.BigEndian.PutUint64(id[:8], binary.BigEndian.Uint64(from[:8])+1)
 	return id
+}
+
+// ancestors are the ids of the lineages that one descends from, newest first. The oldest of
+// more are forgotten: recoveries are rare.
+type ancestors [16][8]byte
+
+// and adds a lineage from which another begins. The first recovery is from one without id.
+func (a ancestors) and(l [16]byte) ancestors {
+	if l == ([16]byte{}) {
+		return a
+	}
+	copy(a[1:], a[:])
+	a[0] = [8]byte(l[8:])
+	return a
 }

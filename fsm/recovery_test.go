@@ -71,7 +71,7 @@ func TestRestoreEndsWhatCannotBeKnown(t *testing.T) {
 		step{0, PutRole{Role: Role{Name: "own"}}, Outcome{Existed: true}},
 		step{0, PutRole{Role: Role{Name: "later"}}, Outcome{}},
 	)
-	s.state.lineage = [16]byte{7: 2, 15: 9}
+	s.state.lineage, s.state.ancestors = [16]byte{7: 2, 15: 9}, ancestors{{8}}
 	before := s.state.summary()
 	if got := s.restore(chunked(saved, 7, 1, false, 100)); got != (Outcome{}) {
 		t.Fatalf("restore: %+v", got)
@@ -83,7 +83,7 @@ func TestRestoreEndsWhatCannotBeKnown(t *testing.T) {
 		step{0, pairOf(1), Outcome{}}, // the digest is free
 	)
 	after := s.state.summary()
-	if after.epoch != 1 || after.lineage != before.lineage || after.clusterID != before.clusterID || after.now != before.now || after.restore != [16]byte{} {
+	if after.epoch != 1 || after.lineage != before.lineage || after.ancestors != before.ancestors || after.clusterID != before.clusterID || after.now != before.now || after.restore != [16]byte{} {
 		t.Errorf("summary: %+v", after)
 	}
 	f := fsmOf(s)
@@ -444,7 +444,7 @@ func TestSaved(t *testing.T) {
 	}
 	want := Summary{
 		ClusterID: [16]byte{1}, KeyCheck: [32]byte{2}, Epoch: 4, Level: 3, Applied: f.state.applied, Now: start + hour,
-		Lineage: [16]byte{7: 2, 15: 9}, Pairs: 8, Identities: 4, Users: 2, Roles: 1, Operations: f.state.operations.done.len(),
+		Lineage: [16]byte{7: 3, 15: 9}, Ancestors: [16][8]byte{{8}, {7: 7}}, Pairs: 8, Identities: 4, Users: 2, Roles: 1, Operations: f.state.operations.done.len(),
 	}
 	if d := cmp.Diff(want, got); d != "" || !bytes.Equal(b.Bytes(), persisted(t, f)) || f.Summary() != got {
 		t.Errorf("other bytes, or summary (-want +got):\n%s", d)
@@ -483,5 +483,21 @@ func TestBeginEpoch(t *testing.T) {
 		}
 		s.play(step{0, refreshOf(1, 3), again}, step{0, pairOf(4), Outcome{}})
 		checkRelinks(t, s.state)
+	}
+}
+
+// TestAncestors: those of the newest lineages are remembered.
+func TestAncestors(t *testing.T) {
+	t.Parallel()
+	f := New(nil)
+	var want [16][8]byte
+	for i := byte(1); i <= 20; i++ {
+		f.BeginEpoch([16]byte{15: i}, true)
+		sum := f.Summary()
+		if d := cmp.Diff(want, sum.Ancestors); d != "" || sum.Lineage != [16]byte{7: i, 15: i} {
+			t.Errorf("lineage %x, ancestors (-want +got):\n%s", sum.Lineage, d)
+		}
+		copy(want[1:], want[:])
+		want[0] = [8]byte{7: i}
 	}
 }

@@ -62,7 +62,7 @@ func (v *view) forRestore(keepSessions bool) {
 // members go on from the same state.
 //
 // With the epoch begins a lineage: how many recoveries the state descends from, in eight
-// bytes, big endian, and eight of the id. Nothing on the log changes it, a [Restore]
+// bytes, big endian, and eight of the id. The ids of those before it stay known (Summary). Nothing on the log changes it, a [Restore]
 // neither, so it is the same at all members at all times, whatever each has applied.
 func (f *FSM) BeginEpoch(id [16]byte, keepSessions bool) uint64 {
 	f.mu.Lock()

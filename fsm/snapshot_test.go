@@ -45,7 +45,7 @@ func richState(t *testing.T) *State {
 		step{0, RestoreChunk{Restore: [16]byte{9}, Sequence: 1, Data: []byte(" snapshot")}, Outcome{}},
 	)
 	s.state.epoch, s.state.epochID, s.state.level = 4, [16]byte{4}, 3
-	s.state.lineage = [16]byte{7: 2, 15: 9}
+	s.state.lineage, s.state.ancestors = [16]byte{7: 3, 15: 9}, ancestors{{8}, {7: 7}}
 	return s.state
 }
 

@@ -15,6 +15,7 @@ type State struct {
 	epoch        uint64     // of the last recovery; see [Restore]
 	epochID      [16]byte   // drawn when the epoch began; zero in the first
 	lineage      [16]byte   // of the last recovery outside of the log; see [FSM.BeginEpoch]
+	ancestors    ancestors  // of the lineage
 	level        uint64     // of the command set; never zero
 	pairs        *pairs
 	users        users

@@ -2,12 +2,13 @@ package fsm
 
 // Summary says what a state is, without anything that is in it.
 type Summary struct {
-	ClusterID [16]byte // zero until the cluster is initialized
-	KeyCheck  [32]byte // fingerprint of the cluster key
-	Epoch     uint64   // the recovery epoch: how often the state was restored or recovered
-	Lineage   [16]byte // which recovery outside of the log it descends from; see [FSM.BeginEpoch]
-	Level     uint64   // the command-set level
-	Applied   uint64   // raft index of the newest command entry
+	ClusterID [16]byte    // zero until the cluster is initialized
+	KeyCheck  [32]byte    // fingerprint of the cluster key
+	Epoch     uint64      // the recovery epoch: how often the state was restored or recovered
+	Lineage   [16]byte    // which recovery outside of the log it descends from; see [FSM.BeginEpoch]
+	Ancestors [16][8]byte // the ids of the lineages before that, newest first; the oldest of more are forgotten
+	Level     uint64      // the command-set level
+	Applied   uint64      // raft index of the newest command entry
 	Now       UnixMilli
 
 	Pairs      int
@@ -32,6 +33,7 @@ func (v *summary) public() Summary {
 		KeyCheck:   v.keyCheck,
 		Epoch:      v.epoch,
 		Lineage:    v.lineage,
+		Ancestors:  v.ancestors,
 		Level:      v.level,
 		Applied:    v.applied,
 		Now:        v.now,
@@ -54,6 +56,7 @@ type summary struct {
 	epoch        uint64
 	epochID      [16]byte
 	lineage      [16]byte
+	ancestors    ancestors
 	generation   Generation
 	rolesVersion uint64
 	operation    uint64                    // number of the first operation
@@ -71,6 +74,9 @@ func (v *summary) code(x *codec) {
 	x.uint(&v.epoch, maxCounter)
 	x.raw(v.epochID[:])
 	x.raw(v.lineage[:])
+	for i := range v.ancestors {
+		x.raw(v.ancestors[i][:])
+	}
 	x.uint((*uint64)(&v.generation), maxCounter)
 	x.uint(&v.rolesVersion, maxCounter)
 	x.uint(&v.operation, maxCounter)
@@ -92,6 +98,7 @@ func (s *State) summary() summary {
 		epoch:        s.epoch,
 		epochID:      s.epochID,
 		lineage:      s.lineage,
+		ancestors:    s.ancestors,
 		generation:   s.generation,
 		rolesVersion: s.rolesVersion,
 		operation:    s.operations.done.start,
@@ -117,7 +124,8 @@ func (s *State) summary() summary {
 func (s *State) restoreSummary(sum *summary) {
 	s.now, s.applied = sum.now, sum.applied
 	s.clusterID, s.keyCheck = sum.clusterID, sum.keyCheck
-	s.level, s.epoch, s.epochID, s.lineage = sum.level, sum.epoch, sum.epochID, sum.lineage
+	s.level, s.epoch, s.epochID = sum.level, sum.epoch, sum.epochID
+	s.lineage, s.ancestors = sum.lineage, sum.ancestors
 	s.generation, s.rolesVersion = sum.generation, sum.rolesVersion
 	s.staged.id, s.staged.at = sum.restore, sum.restoreAt
 }

@@ -142,7 +142,7 @@ func (n *Node) stepMembership(ctx context.Context) (reason string, err error) {
 	if address, _ := n.replica.raft.LeaderWithID(); address == "" {
 		peers, _ := n.discover(ctx)
 		n.addresses.note(peers, servers)
-		if leftBehind(peers, n.replica.state.Summary().ClusterID, n.descent.own()) {
+		if leftBehind(peers, n.replica.state.Summary()) {
 			return "", n.end(errLeftBehind)
 		}
 		if at, found := n.outrun(peers); found {

@@ -196,7 +196,8 @@ func (n *Node) status() cluster.Status {
 	status.LeaderID = leader
 	status.Members = members
 	status.ClusterLevel = r.state.Level()
-	status.Epoch = r.state.Summary().Epoch
+	sum := r.state.Summary()
+	status.Epoch, status.Ancestors = sum.Epoch, ancestorsOf(sum)
 	n.judge(&status)
 	return status
 }

@@ -5,12 +5,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"jeton/cluster"
+	"jeton/fsm"
 )
 
 // lineage names the recovery that a state descends from: how many there were, in eight
@@ -106,7 +108,7 @@ func (n *Node) reunite(ctx context.Context, hasData bool) error {
 	defer cancel()
 	own := n.replica.state.Summary()
 	peers, _ := n.askStatus(ctx, n.others(n.replica.servers()))
-	if leftBehind(peers, own.ClusterID, own.Lineage) {
+	if leftBehind(peers, own) {
 		return errLeftBehind
 	}
 	n.descent.settle(own.Lineage)
@@ -128,22 +130,62 @@ func (n *Node) others(members []raft.Server) (addresses []string) {
 	return addresses
 }
 
-// leftBehind tells whether one of these nodes belongs to the same cluster after a later
-// recovery. A node without a snapshot does not know which cluster it is of before it meets a leader.
-func leftBehind(peers []cluster.Status, clusterID [16]byte, own lineage) bool {
-	for _, peer := range peers {
-		ours := peer.ClusterID == clusterID || clusterID == [16]byte{}
-		if ours && lineage(peer.Lineage).recoveries() > own.recoveries() {
-			return true
-		}
+// family says how the data of a peer are related to this node's.
+type family int
+
+const (
+	stranger   family = iota // of another cluster, or it is not known
+	sibling                  // of the same recovery, or none was
+	ancestor                 // it was left behind by this node
+	descendant               // it has left this node behind
+	cousin                   // both were recovered, apart from each other
+)
+
+// kinship compares a peer's data with a node's own. A node without a snapshot does not know which
+// cluster it is of before it meets a leader, and is of no recovery.
+func kinship(peer cluster.Status, own fsm.Summary) family {
+	mine, theirs := lineage(own.Lineage), lineage(peer.Lineage)
+	switch {
+	case peer.ClusterID != own.ClusterID && own.ClusterID != [16]byte{}:
+		return stranger
+	case theirs == mine:
+		return sibling
+	case theirs.descends(peer.Ancestors, mine):
+		return descendant
+	case mine.descends(ancestorsOf(own), theirs):
+		return ancestor
+	default:
+		return cousin
 	}
-	return false
+}
+
+// descends tells whether a lineage with these ancestors descends from another. Of one that was
+// forgotten it is taken for granted.
+func (l lineage) descends(ancestors [][8]byte, from lineage) bool {
+	if l.recoveries() <= from.recoveries() {
+		return false
+	}
+	generations := l.recoveries() - from.recoveries()
+	return from.recoveries() == 0 || generations > uint64(len(ancestors)) || ancestors[generations-1] == [8]byte(from[8:])
+}
+
+// ancestorsOf returns the ids of the lineages before a state's, newest first, as far as they are remembered.
+func ancestorsOf(sum fsm.Summary) [][8]byte {
+	before := max(lineage(sum.Lineage).recoveries(), 1) - 1 // the first recovery was of none
+	return slices.Clone(sum.Ancestors[:min(before, uint64(len(sum.Ancestors)))])
+}
+
+// leftBehind tells whether one of these nodes belongs to the same cluster after a later
+// recovery, from what this node has.
+func leftBehind(peers []cluster.Status, own fsm.Summary) bool {
+	return slices.ContainsFunc(peers, func(peer cluster.Status) bool { return kinship(peer, own) == descendant })
 }
 
 // newestLineage returns whom a new node may join: of those that have data the ones of the
-// newest lineage. The reason is why it has to wait, empty if it has not.
+// newest lineage, from which all others were left behind. The reason is why it has to wait, empty if it has not.
 func newestLineage(peers []cluster.Status) (kin []cluster.Status, newest lineage, reason string) {
 	var starting, first string // names
+	var ancestors [][8]byte    // of the newest
 	for _, peer := range peers {
 		switch l := lineage(peer.Lineage); {
 		case peer.State == stateRecovering:
@@ -152,7 +194,7 @@ func newestLineage(peers []cluster.Status) (kin []cluster.Status, newest lineage
 		case peer.State == "":
 			starting = peer.Name
 		case first == "" || l.recoveries() > newest.recoveries():
-			newest, first = l, peer.Name
+			newest, ancestors, first = l, peer.Ancestors, peer.Name
 		}
 	}
 	if first == "" && starting != "" {
@@ -163,7 +205,7 @@ func newestLineage(peers []cluster.Status) (kin []cluster.Status, newest lineage
 		switch {
 		case !peer.Bootstrapped, peer.State != "" && l == newest:
 			kin = append(kin, peer)
-		case peer.State != "" && l.recoveries() == newest.recoveries():
+		case peer.State != "" && !newest.descends(ancestors, l):
 			return nil, newest, fmt.Sprintf("%s and %s were both recovered, each alone: decide which of them goes on, stop the other, and empty its path.data", first, peer.Name)
 		}
 	}

@@ -257,12 +257,17 @@ func (n *Node) mayRecover(ctx context.Context, members raft.Configuration, own f
 // goneOn is an error if the cluster was recovered already, from another node.
 func goneOn(answers []cluster.Status, own fsm.Summary) error {
 	for _, answer := range answers {
-		if !leftBehind([]cluster.Status{answer}, own.ClusterID, own.Lineage) {
-			continue
-		}
 		part := "belongs to"
 		if answer.LeaderID == answer.ServerID {
 			part = "leads"
+		}
+		switch kinship(answer, own) {
+		case cousin:
+			return fmt.Errorf("%s at %s %s a cluster that was recovered apart from this node, and there would be two for longer: decide which of them goes on, "+
+				"stop the other one, and do not start that before its path.data is empty", answer.Name, answer.TransportAddress, part)
+		case stranger, sibling, ancestor:
+			continue
+		case descendant:
 		}
 		return fmt.Errorf("%s at %s %s a cluster that was recovered without this node: this node cannot recover it. "+
 			"Remove the file, empty path.data and start it, and it joins as a new member", answer.Name, answer.TransportAddress, part)

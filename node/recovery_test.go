@@ -100,6 +100,7 @@ func TestAClusterThatIsNotLostIsNotRecovered(t *testing.T) {
 		{"one without a vote", append(three[:3:3], guest), map[raft.ServerAddress]cluster.Status{"guest:1": {ServerID: "guest"}}, ""},
 		{"another was recovered", three, map[raft.ServerAddress]cluster.Status{"c:1": {ServerID: "c", Name: "c", LeaderID: "c", Lineage: lineage{7: 2}}}, "c at  leads a cluster that was recovered without this node: this node cannot recover it. Remove the file, empty path.data"},
 		{"another was recovered, and elects itself", three, map[raft.ServerAddress]cluster.Status{"b:1": {ServerID: "b", LeaderID: "a"}, "c:1": {ServerID: "c", Name: "c", Lineage: lineage{7: 2}}}, "c at  belongs to a cluster that was recovered"},
+		{"another was recovered, apart", three, map[raft.ServerAddress]cluster.Status{"c:1": {ServerID: "new", Name: "c", Lineage: lineage{7: 2}, Ancestors: [][8]byte{{9}}}}, "c at  belongs to a cluster that was recovered apart from this node"},
 		{"one of the same recovery leads", three, map[raft.ServerAddress]cluster.Status{"c:1": {ServerID: "c", LeaderID: "c", Lineage: lineage{7: 1}}}, "knows a leader"},
 		{"from one without a vote", []raft.Server{{ID: "me", Suffrage: raft.Nonvoter}, voter("b")}, nil, ""},
 	} {
@@ -282,26 +283,37 @@ func TestANodeIsNotRecoveredByMistake(t *testing.T) {
 // A member that was taken for lost and comes back with its data is told, with a snapshot or
 // without, when it does not know yet what it once applied.
 func TestWhoWasLeftBehindIsTold(t *testing.T) {
-	here, once, twice := [16]byte{7}, lineage{7: 1, 15: 1}, lineage{7: 2, 15: 1}
+	here, once, other, thrice := [16]byte{7}, lineage{7: 1, 15: 1}, lineage{7: 1, 15: 2}, lineage{7: 3, 15: 3}
+	of := func(clusterID [16]byte, l lineage, ancestors ...byte) cluster.Status {
+		status := cluster.Status{ClusterID: clusterID, Lineage: l, Ancestors: make([][8]byte, len(ancestors))}
+		for i, id := range ancestors {
+			status.Ancestors[i] = [8]byte{7: id}
+		}
+		return status
+	}
+	descends := [16][8]byte{{7: 9}, {7: 1}}
 	for name, test := range map[string]struct {
-		own       lineage
-		clusterID [16]byte
-		peers     []cluster.Status
-		want      bool
+		own  fsm.Summary
+		peer cluster.Status
+		want family
 	}{
-		"recovered":             {lineage{}, here, []cluster.Status{{ClusterID: here}, {ClusterID: here, Lineage: once}}, true},
-		"recovered again":       {once, here, []cluster.Status{{ClusterID: here, Lineage: twice}}, true},
-		"without a snapshot":    {lineage{}, [16]byte{}, []cluster.Status{{ClusterID: here, Lineage: once}}, true},
-		"nobody answers":        {lineage{}, here, nil, false},
-		"not recovered":         {lineage{}, here, []cluster.Status{{ClusterID: here, Epoch: 3}}, false},
-		"another cluster":       {lineage{}, here, []cluster.Status{{ClusterID: [16]byte{8}, Lineage: once}}, false},
-		"recovered itself":      {once, here, []cluster.Status{{ClusterID: here}}, false},
-		"of the same recovery":  {once, here, []cluster.Status{{ClusterID: here, Lineage: once}}, false},
-		"both recovered, apart": {once, here, []cluster.Status{{ClusterID: here, Lineage: lineage{7: 1, 15: 2}}}, false},
+		"recovered":                     {fsm.Summary{ClusterID: here}, of(here, once), descendant},
+		"recovered again":               {fsm.Summary{ClusterID: here, Lineage: once}, of(here, thrice, 9, 1), descendant},
+		"recovered again, without us":   {fsm.Summary{ClusterID: here}, of(here, thrice, 9, 1), descendant},
+		"so often that it is forgotten": {fsm.Summary{ClusterID: here, Lineage: once}, of(here, lineage{7: 9}, 9, 8), descendant},
+		"without a snapshot":            {fsm.Summary{}, of(here, once), descendant},
+		"not recovered":                 {fsm.Summary{ClusterID: here}, of(here, lineage{}), sibling},
+		"another cluster":               {fsm.Summary{ClusterID: here}, of([16]byte{8}, once), stranger},
+		"recovered itself":              {fsm.Summary{ClusterID: here, Lineage: once}, of(here, lineage{}), ancestor},
+		"recovered itself again":        {fsm.Summary{ClusterID: here, Lineage: thrice, Ancestors: descends}, of(here, once), ancestor},
+		"of the same recovery":          {fsm.Summary{ClusterID: here, Lineage: once}, of(here, once), sibling},
+		"both recovered, apart":         {fsm.Summary{ClusterID: here, Lineage: once}, of(here, other), cousin},
+		"apart, and more often":         {fsm.Summary{ClusterID: here, Lineage: other}, of(here, thrice, 9, 1), cousin},
+		"apart, and less often":         {fsm.Summary{ClusterID: here, Lineage: thrice, Ancestors: descends}, of(here, other), cousin},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := leftBehind(test.peers, test.clusterID, test.own); got != test.want {
-				t.Errorf("left behind: %v", got)
+			if got := kinship(test.peer, test.own); got != test.want || leftBehind([]cluster.Status{test.peer}, test.own) != (got == descendant) {
+				t.Errorf("family %d", got)
 			}
 		})
 	}
@@ -339,6 +351,10 @@ func TestANewNodeJoinsTheNewestLineage(t *testing.T) {
 	member := func(name string, l lineage) cluster.Status {
 		return cluster.Status{Name: name, State: "Follower", Bootstrapped: true, Lineage: l}
 	}
+	of := func(peer cluster.Status, from lineage) cluster.Status {
+		peer.Ancestors = [][8]byte{[8]byte(from[8:])}
+		return peer
+	}
 	starting, recovering, empty := member("c", lineage{}), member("d", lineage{}), cluster.Status{Name: "e", State: "Follower"}
 	starting.State, recovering.State = "", stateRecovering
 	for name, test := range map[string]struct {
@@ -356,7 +372,8 @@ func TestANewNodeJoinsTheNewestLineage(t *testing.T) {
 		"all are starting":       {[]cluster.Status{starting, empty}, "", lineage{}, "waiting for c, which is starting"},
 		"one is recovered now":   {[]cluster.Status{member("a", lineage{}), recovering}, "", lineage{}, "waiting for d, from which"},
 		"two, apart":             {[]cluster.Status{member("a", once), member("b", other)}, "", once, "a and b were both recovered, each alone"},
-		"two, and one in common": {[]cluster.Status{member("a", once), member("b", other), member("c", twice)}, "c", twice, ""},
+		"two, and one in common": {[]cluster.Status{member("a", once), member("b", other), of(member("c", twice), once)}, "", twice, "c and b were both recovered, each alone"},
+		"two, one after another": {[]cluster.Status{of(member("c", twice), once), member("a", once), member("b", lineage{})}, "c", twice, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kin, newest, reason := newestLineage(test.peers)

@@ -122,7 +122,8 @@ type Status struct {
 	Judged           bool               `json:"judged"`              // it leads, and tells how its members are
 	FailureTolerance int                `json:"failure_tolerance"`   // if judged: how many voters may fail
 	Epoch            uint64             `json:"recovery_epoch"`      // how often the cluster's state was restored or recovered
-	Lineage          [16]byte           `json:"lineage"`             // which recovery its data descend from; zero: of none, or it does not know yet
+	Read             bool               `json:"read"`                // it has read its state; Lineage is not known before
+	Lineage          [16]byte           `json:"lineage"`             // which recovery its data descend from; zero: of none
 	Ancestors        [][8]byte          `json:"ancestors,omitempty"` // the ids of the lineages before it, newest first
 	KeyCheck         [32]byte           `json:"key_check"`           // tells whether two nodes hold the same cluster key; not the key
 	Level            uint64             `json:"level"`               // the highest command-set level that it understands

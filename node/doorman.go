@@ -20,13 +20,15 @@ type doorman struct {
 	peerHandler
 	hasData    bool // a log, or a snapshot
 	recovering atomic.Bool
+	read       atomic.Bool // the state, as far as a snapshot holds it
 	open       atomic.Bool
 }
 
 var errStarting = fmt.Errorf("%w: this node is starting", cluster.ErrRefused)
 
 // Status describes this node. Its data count before they have been read: nobody may take
-// it for new.
+// it for new. What they descend from is said as soon as it is known, so nodes that start
+// together do not wait for each other.
 func (d *doorman) Status(ctx context.Context) (cluster.Status, error) {
 	if d.open.Load() {
 		return d.peerHandler.Status(ctx)
@@ -35,6 +37,10 @@ func (d *doorman) Status(ctx context.Context) (cluster.Status, error) {
 	status.Bootstrapped = d.hasData
 	if d.recovering.Load() {
 		status.State = stateRecovering
+	}
+	if d.read.Load() {
+		sum := d.n.replica.state.Summary()
+		status.Read, status.ClusterID, status.Lineage, status.Ancestors = true, sum.ClusterID, sum.Lineage, ancestorsOf(sum)
 	}
 	return status, nil
 }

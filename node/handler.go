@@ -197,7 +197,7 @@ func (n *Node) status() cluster.Status {
 	status.Members = members
 	status.ClusterLevel = r.state.Level()
 	sum := r.state.Summary()
-	status.Epoch, status.Ancestors = sum.Epoch, ancestorsOf(sum)
+	status.Read, status.Epoch, status.Ancestors = true, sum.Epoch, ancestorsOf(sum)
 	n.judge(&status)
 	return status
 }

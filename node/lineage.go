@@ -95,25 +95,50 @@ func (n *Node) metForeign(theirs [16]byte) {
 	}
 }
 
-// reunionTimeout bounds how long a node that starts waits for others to answer.
-const reunionTimeout = time.Second
+const (
+	// reunionTimeout bounds how long a node that starts waits for others to answer.
+	reunionTimeout = time.Second
+	// reunionTurns is how many times as long as a recovery asks others it waits for those that
+	// answer, and have not read their state: a minute. Who hangs in that must not keep a
+	// cluster from starting.
+	reunionTurns = 12
+)
 
 // reunite asks all that this node knows whether the cluster has gone on without it, and then
-// settles its lineage, if it has any data. Raft runs already, but cut off: see lineage.
+// settles its lineage, if it has any data. Raft runs already, but cut off: see lineage. Who
+// is being recovered, or has not read its state, does not know yet: it is asked again.
 func (n *Node) reunite(ctx context.Context, hasData bool) error {
 	if !hasData {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, reunionTimeout)
+	patience, cancel := context.WithTimeout(ctx, reunionTurns*n.patience)
 	defer cancel()
 	own := n.replica.state.Summary()
-	peers, _ := n.askStatus(ctx, n.others(n.replica.servers()))
-	if leftBehind(peers, own) {
-		return errLeftBehind
+	for said := ""; ; pause(patience, recoveryPause) {
+		asking, answered := context.WithTimeout(patience, reunionTimeout)
+		peers, _ := n.askStatus(asking, n.others(n.replica.servers()))
+		answered()
+		if leftBehind(peers, own) {
+			return errLeftBehind
+		}
+		starting := slices.IndexFunc(peers, unread)
+		if starting < 0 || patience.Err() != nil {
+			break
+		}
+		if peer := peers[starting]; peer.Name != said {
+			n.log.Info("waiting for a node that is starting: the cluster may have been recovered from it", "peer", peer.Name, "address", peer.TransportAddress)
+			said = peer.Name
+		}
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("ask the other nodes: %w", ctx.Err())
 	}
 	n.descent.settle(own.Lineage)
 	return nil
 }
+
+// unread tells whether a peer has data, and has not read yet of which lineage they are.
+func unread(peer cluster.Status) bool { return peer.Bootstrapped && !peer.Read }
 
 // others are the addresses at which other nodes may be.
 func (n *Node) others(members []raft.Server) (addresses []string) {
@@ -191,21 +216,21 @@ func newestLineage(peers []cluster.Status) (kin []cluster.Status, newest lineage
 		case peer.State == stateRecovering:
 			return nil, newest, fmt.Sprintf("waiting for %s, from which the cluster is being recovered", peer.Name)
 		case !peer.Bootstrapped:
-		case peer.State == "":
+		case unread(peer):
 			starting = peer.Name
 		case first == "" || l.recoveries() > newest.recoveries():
 			newest, ancestors, first = l, peer.Ancestors, peer.Name
 		}
 	}
-	if first == "" && starting != "" {
+	if starting != "" {
 		return nil, newest, fmt.Sprintf("waiting for %s, which is starting", starting)
 	}
 	for _, peer := range peers {
 		l := lineage(peer.Lineage)
 		switch {
-		case !peer.Bootstrapped, peer.State != "" && l == newest:
+		case !peer.Bootstrapped, l == newest:
 			kin = append(kin, peer)
-		case peer.State != "" && !newest.descends(ancestors, l):
+		case !newest.descends(ancestors, l):
 			return nil, newest, fmt.Sprintf("%s and %s were both recovered, each alone: decide which of them goes on, stop the other, and empty its path.data", first, peer.Name)
 		}
 	}

@@ -177,5 +177,5 @@ func (n *Node) openReplica(ctx context.Context) error {
 	if err != nil {
 		return listenError("peers", "transport", address, err)
 	}
-	return n.openRaft(stores, listener) //nolint:contextcheck // the service lasts until its Close
+	return n.openRaft(ctx, stores, listener)
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // openRaft starts the service for peers and raft on top of it.
-func (n *Node) openRaft(stores *stores, listener net.Listener) error {
+func (n *Node) openRaft(ctx context.Context, stores *stores, listener net.Listener) error {
 	r := newReplica(n.dir.identity.ServerID, n.addresses, n.log, n.fail)
 	if n.wallTime != nil {
 		r.clock = newClusterClock(n.wallTime, bootTime, r.clock.logged)
@@ -57,13 +57,14 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 	}
 
 	rc := raftConfig(n.config, r.id, n.log, r.notify)
-	recovered, err := n.recoverQuorum(context.Background(), stores, rc, transport)
+	recovered, err := n.recoverQuorum(ctx, stores, rc, transport)
 	if err != nil {
 		return err
 	}
 	if err := r.start(rc, stores, transport); err != nil {
 		return err
 	}
+	n.doorman.read.Store(true)
 	n.onClose("raft", func() error { return r.raft.Shutdown().Error() })
 	n.onClose("leadership watch", func() error { r.close(); return nil })
 	n.membership = cluster.NewMembership(r.raft)
@@ -72,7 +73,7 @@ func (n *Node) openRaft(stores *stores, listener net.Listener) error {
 			return err
 		}
 	}
-	return n.reunite(context.Background(), hasData)
+	return n.reunite(ctx, hasData)
 }
 
 // openService serves peers, and prepares to ask them. It is served before raft has started:

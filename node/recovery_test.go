@@ -349,14 +349,16 @@ func TestWhoMeetsTheRecoveredSurvivorEnds(t *testing.T) {
 func TestANewNodeJoinsTheNewestLineage(t *testing.T) {
 	once, other, twice := lineage{7: 1, 15: 1}, lineage{7: 1, 15: 2}, lineage{7: 2}
 	member := func(name string, l lineage) cluster.Status {
-		return cluster.Status{Name: name, State: "Follower", Bootstrapped: true, Lineage: l}
+		return cluster.Status{Name: name, State: "Follower", Bootstrapped: true, Read: true, Lineage: l}
 	}
 	of := func(peer cluster.Status, from lineage) cluster.Status {
 		peer.Ancestors = [][8]byte{[8]byte(from[8:])}
 		return peer
 	}
 	starting, recovering, empty := member("c", lineage{}), member("d", lineage{}), cluster.Status{Name: "e", State: "Follower"}
-	starting.State, recovering.State = "", stateRecovering
+	starting.State, starting.Read, recovering.State = "", false, stateRecovering
+	reunited := member("g", once) // it has read its state, and asks the others
+	reunited.State = ""
 	for name, test := range map[string]struct {
 		peers  []cluster.Status
 		kin    string
@@ -368,7 +370,8 @@ func TestANewNodeJoinsTheNewestLineage(t *testing.T) {
 		"never recovered":        {[]cluster.Status{member("a", lineage{}), member("b", lineage{}), empty}, "abe", lineage{}, ""},
 		"recovered":              {[]cluster.Status{member("a", lineage{}), member("b", once), empty}, "be", once, ""},
 		"recovered, first":       {[]cluster.Status{member("a", twice), member("b", once), member("c", twice)}, "ac", twice, ""},
-		"one is starting":        {[]cluster.Status{starting, member("b", once)}, "b", once, ""},
+		"one is starting":        {[]cluster.Status{starting, member("b", once)}, "", once, "waiting for c, which is starting"},
+		"one has read its state": {[]cluster.Status{reunited, member("b", lineage{})}, "g", once, ""},
 		"all are starting":       {[]cluster.Status{starting, empty}, "", lineage{}, "waiting for c, which is starting"},
 		"one is recovered now":   {[]cluster.Status{member("a", lineage{}), recovering}, "", lineage{}, "waiting for d, from which"},
 		"two, apart":             {[]cluster.Status{member("a", once), member("b", other)}, "", once, "a and b were both recovered, each alone"},

@@ -1,14 +1,20 @@
 package node
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"jeton/cluster"
 )
 
 // recoveredSite is a cluster of one that was recovered.
@@ -95,5 +101,99 @@ func TestANodeWithoutDataJoinsARecoveredCluster(t *testing.T) {
 				t.Errorf("%v; it is of lineage %x", err, n.descent.own())
 			}
 		})
+	}
+}
+
+// starter is a peer that reads its state. Its last answer is what it says for good.
+type starter struct {
+	doorman
+	asked   atomic.Int64
+	answers []cluster.Status
+}
+
+func (s *starter) Status(context.Context) (cluster.Status, error) {
+	asked := int(s.asked.Add(1))
+	return s.answers[min(asked, len(s.answers))-1], nil
+}
+
+// serve opens a port on which it answers with a node's certificate.
+func (s *starter) serve(t *testing.T, n *Node) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	service, err := cluster.NewService(cluster.ServiceConfig{
+		Listener: listener, ClusterName: "jeton", ServerID: "starter", Handler: s, Now: time.Now,
+		ServerTLS: n.transportTLS.TransportServer(), ClientTLS: func() *tls.Config { return n.transportTLS.TransportClient() },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- service.Serve() }()
+	t.Cleanup(func() {
+		if err := errors.Join(service.Close(), <-served); err != nil {
+			t.Error(err)
+		}
+	})
+	return listener.Addr().String()
+}
+
+// All machines start at once after a recovery: those that were taken for lost asked the survivor before it knew what
+// it descends from, did not wait, elected a leader, and acknowledged what was lost when they learnt it.
+func TestWhoStartsWaitsForWhoIsStarting(t *testing.T) {
+	for name, state := range map[string]string{"it reads its state": "", "it is being recovered": stateRecovering} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			n := s.mustOpen()
+			s.mustClose(n)
+			starting := cluster.Status{ServerID: "starter", Name: "starter", Bootstrapped: true, State: state}
+			read := starting
+			read.Read, read.ClusterID, read.Lineage = true, n.status().ClusterID, lineage{7: 1}
+			peer := &starter{answers: []cluster.Status{starting, starting, starting, read}}
+			s.config.Discovery.SeedHosts = []string{peer.serve(t, n)}
+			if _, err := s.open(); !errors.Is(err, errLeftBehind) {
+				t.Errorf("asked %d times, then: %v", peer.asked.Load(), err)
+			}
+		})
+	}
+}
+
+// A peer that hangs while it starts keeps nobody from starting for good; one that has read its state does not at all.
+func TestWhoStartsDoesNotWaitForEver(t *testing.T) {
+	s := newSite(t)
+	n := s.mustOpen()
+	for name, test := range map[string]struct {
+		read bool
+		want func(asked int64) bool
+	}{
+		"hangs":    {false, func(asked int64) bool { return asked > 1 }},
+		"has read": {true, func(asked int64) bool { return asked == 1 }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			peer := &starter{answers: []cluster.Status{{ServerID: "starter", Bootstrapped: true, Read: test.read}}}
+			c := *s.config
+			c.Discovery.SeedHosts = []string{peer.serve(t, n)}
+			starting := &Node{config: &c, log: hclog.NewNullLogger(), patience: 50 * time.Millisecond, replica: n.replica}
+			if err := starting.reunite(t.Context(), true); err != nil || starting.descent.settled.Load() == nil || !test.want(peer.asked.Load()) {
+				t.Errorf("asked %d times: %v", peer.asked.Load(), err)
+			}
+		})
+	}
+}
+
+// Before it is open a node says what it descends from, as soon as it has read it.
+func TestADoormanTellsTheLineageThatWasRead(t *testing.T) {
+	_, n := recoveredSite(t)
+	d := &doorman{peerHandler: peerHandler{n}, hasData: true}
+	before, err := d.Status(t.Context())
+	if err != nil || before.Read || !before.Bootstrapped || before.State != "" {
+		t.Errorf("%v, %+v", err, before)
+	}
+	d.read.Store(true)
+	after, err := d.Status(t.Context())
+	if err != nil || !after.Read || after.Lineage != n.descent.own() || after.ClusterID != n.status().ClusterID {
+		t.Errorf("%v, %+v", err, after)
 	}
 }

@@ -181,6 +181,23 @@ func TestASurvivorGoesOnAlone(t *testing.T) {
 	}
 }
 
+// An operator has second thoughts, and ends the node while it still asks the others.
+func TestASignalStopsARecovery(t *testing.T) {
+	s := newSite(t)
+	n := s.mustOpen()
+	s.loseQuorum(n)
+	s.mustClose(n)
+	path := s.survive(n.replica.id, false)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := Open(ctx, Options{Config: s.config, Logger: hclog.NewNullLogger(), Version: "test", patience: time.Minute}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("it was followed: %v", err)
+	}
+}
+
 // undeletable is a log that the process does not live to delete.
 type undeletable struct{ raft.LogStore }
 

@@ -145,9 +145,13 @@ func runServer(ctx context.Context, source settingsSource, environ []string, std
 	}
 	floor := make([]byte, heapFloor)
 	defer runtime.KeepAlive(floor)
-	member, err := node.Open(ctx, node.Options{
-		Config: loaded, Logger: logger, Stdout: stdout, Version: version,
+	member, err := unlessHurried(hurry, func() (*node.Node, error) {
+		return node.Open(ctx, node.Options{Config: loaded, Logger: logger, Stdout: stdout, Version: version})
 	})
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		logger.Info("ended while it was starting")
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("start node %s: %w", loaded.NodeName, err)
 	}
@@ -162,6 +166,24 @@ func runServer(ctx context.Context, source settingsSource, environ []string, std
 	}
 	logger.Info("ended")
 	return nil
+}
+
+// unlessHurried opens what takes long: a state is read, others are asked. It does not wait for
+// that once hurry is closed; the process ends then, at any moment without harm.
+func unlessHurried[M any](hurry <-chan struct{}, open func() (M, error)) (member M, err error) {
+	opened := make(chan struct{})
+	var made M
+	var problem error
+	go func() {
+		defer close(opened)
+		made, problem = open()
+	}()
+	select {
+	case <-opened:
+		return made, problem
+	case <-hurry:
+		return member, &exitError{code: exitInterrupted}
+	}
 }
 
 // lastWords is how long a process that ends for a reason may take to tell it.

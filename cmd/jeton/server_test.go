@@ -100,3 +100,18 @@ func TestSystemdIsNotified(t *testing.T) {
 		t.Errorf("got %q, %v", buffer[:n], err)
 	}
 }
+
+// A node that reads gigabytes, or asks others, could not be interrupted before it was open.
+func TestSecondSignalEndsAStartAtOnce(t *testing.T) {
+	hurry, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
+	close(hurry)
+	_, err := unlessHurried(hurry, func() (int, error) { <-release; return 0, nil })
+	if exit, ok := errors.AsType[*exitError](err); !ok || exit.code != exitInterrupted {
+		t.Error(err)
+	}
+	broken := errors.New("broken")
+	if got, err := unlessHurried(nil, func() (int, error) { return 7, broken }); got != 7 || !errors.Is(err, broken) {
+		t.Errorf("%d, %v", got, err)
+	}
+}

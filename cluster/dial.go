@@ -129,13 +129,19 @@ func readHello(conn net.Conn) (id raft.ServerID, lineage [lineageSize]byte, err 
 	return raft.ServerID(body), lineage, err
 }
 
-// keepAlive makes the kernel find a dead peer within about 15 s on a connection
-// on which nothing is sent.
+// unheard is how long a connection lasts when nothing that is sent on it arrives, as when a
+// firewall has forgotten it. It is time for four repetitions of a packet, and less than raft waits for
+// an answer: two of its requests after each other had kept writes waiting for 10 s.
+const unheard = 3 * time.Second
+
+// keepAlive makes the kernel find a dead peer: within about 8 s on a connection on which
+// nothing is sent.
 func keepAlive(conn net.Conn) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		// An error means that the connection is gone already; its reader will tell.
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{
 			Enable: true, Idle: 5 * time.Second, Interval: 3 * time.Second, Count: 3,
 		})
+		_ = giveUpUnheard(tcp, unheard)
 	}
 }

@@ -81,7 +81,8 @@ func newFront(server *http.Server, listener *net.TCPListener) *front {
 
 // listenForClients opens the port that a front serves.
 func listenForClients(ctx context.Context, address string) (*net.TCPListener, error) {
-	var listening net.ListenConfig
+	// The kernel's own pace keeps connections that were forgotten on the way for two minutes and a half.
+	listening := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	listening.SetMultipathTCP(false) // such sockets take no filter; see letNobodyIn
 	listener, err := listening.Listen(ctx, "tcp", address)
 	if err != nil {

@@ -139,12 +139,12 @@ func (n *Node) stepMembership(ctx context.Context) (reason string, err error) {
 	n.addresses.follow(servers)
 	var elsewhere raft.ServerAddress
 	var uncounted error
+	peers, err := n.lookAround(ctx, servers)
+	if err != nil {
+		return "", err
+	}
 	if address, _ := n.replica.raft.LeaderWithID(); address == "" {
-		peers, _ := n.discover(ctx)
 		n.addresses.note(peers, servers)
-		if leftBehind(peers, n.replica.state.Summary()) {
-			return "", n.end(errLeftBehind)
-		}
 		if at, found := n.outrun(peers); found {
 			return "", n.endAsTwin(ctx, at)
 		}
@@ -229,9 +229,13 @@ func (n *Node) firstStart(ctx context.Context) (reason string, err error) {
 // discover asks all seed hosts who they are, and returns who answered and which
 // hosts did not.
 func (n *Node) discover(ctx context.Context) (found []cluster.Status, silent []string) {
+	return n.ask(ctx, n.config.Discovery.SeedHosts)
+}
+
+func (n *Node) ask(ctx context.Context, hosts []string) (found []cluster.Status, silent []string) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	return n.askStatus(ctx, n.config.Discovery.SeedHosts)
+	return n.askStatus(ctx, hosts)
 }
 
 func (n *Node) askStatus(ctx context.Context, addresses []string) (found []cluster.Status, silent []string) {

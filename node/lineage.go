@@ -89,9 +89,62 @@ func (d *descent) outlived(by lineage) bool {
 var errLeftBehind = errors.New("the cluster was recovered without this node, whose data are from before; empty its path.data and start it, and it joins as a new member")
 
 // metForeign is called when a member that raft dialled is of another lineage.
-func (n *Node) metForeign(theirs [16]byte) {
-	if n.descent.outlived(theirs) {
-		n.fail(errLeftBehind)
+func (n *Node) metForeign([16]byte) { n.abroad.met.Store(true) }
+
+// abroadInterval is how often a member of a cluster that has a leader looks for others.
+const abroadInterval = 10 * time.Second
+
+// abroad is where the same cluster may go on in another lineage.
+type abroad struct {
+	met      atomic.Bool // raft has dialled one
+	lookedAt time.Time   // of keepMembership alone
+	warnedAt time.Time   // likewise
+}
+
+// lookAround asks others who they are, and returns those that are of this node's lineage: nothing
+// is true of its cluster that a part of it says which went on without it, or was left behind.
+// It ends this node if the cluster has gone on without it.
+func (n *Node) lookAround(ctx context.Context, servers []raft.Server) (kin []cluster.Status, err error) {
+	peers, _ := n.ask(ctx, n.hostsToAsk(servers))
+	own := n.replica.state.Summary()
+	if leftBehind(peers, own) {
+		return nil, n.end(errLeftBehind)
+	}
+	if time.Since(n.abroad.warnedAt) >= complaintInterval {
+		n.warnOfCousins(peers, own)
+	}
+	return slices.DeleteFunc(peers, func(peer cluster.Status) bool { return peer.Lineage != own.Lineage }), nil
+}
+
+// hostsToAsk are the seed hosts as long as there is no leader, and everybody when raft has met
+// somebody of another lineage. Also with a leader, who may be of those that were left behind, the
+// seed hosts are asked now and then that are no members, or not any more: raft dials them no more.
+func (n *Node) hostsToAsk(servers []raft.Server) []string {
+	hosts := n.others(servers)
+	if n.abroad.met.Swap(false) {
+		return hosts
+	}
+	if leader, _ := n.replica.raft.LeaderWithID(); leader == "" {
+		return n.config.Discovery.SeedHosts
+	}
+	if time.Since(n.abroad.lookedAt) < abroadInterval {
+		return nil
+	}
+	n.abroad.lookedAt = time.Now()
+	return slices.DeleteFunc(hosts, func(host string) bool {
+		return slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.Address) == host })
+	})
+}
+
+// warnOfCousins names those that were recovered apart from this node. Which of the two is to go on only an
+// operator knows.
+func (n *Node) warnOfCousins(peers []cluster.Status, own fsm.Summary) {
+	for _, peer := range peers {
+		if kinship(peer, own) == cousin {
+			n.log.Warn("recovered apart: another node was recovered from data of this cluster, and both go on; decide which of the two it is to be, stop the other, and empty its path.data",
+				"node", n.config.NodeName, "other", peer.Name, "address", peer.TransportAddress)
+			n.abroad.warnedAt = time.Now()
+		}
 	}
 }
 
@@ -121,6 +174,7 @@ func (n *Node) reunite(ctx context.Context, hasData bool) error {
 		if leftBehind(peers, own) {
 			return errLeftBehind
 		}
+		n.warnOfCousins(peers, own)
 		starting := slices.IndexFunc(peers, unread)
 		if starting < 0 || patience.Err() != nil {
 			break

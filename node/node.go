@@ -54,6 +54,7 @@ type Node struct {
 	addresses  *addressBook
 	names      nameBook
 	descent    descent
+	abroad     abroad
 	doorman    *doorman
 	client     *cluster.Client
 	service    *cluster.Service

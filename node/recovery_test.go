@@ -336,32 +336,6 @@ func TestWhoWasLeftBehindIsTold(t *testing.T) {
 	}
 }
 
-// Who asks raft's question of a member that was recovered ends, whatever else it knows.
-func TestWhoMeetsTheRecoveredSurvivorEnds(t *testing.T) {
-	for name, test := range map[string]struct {
-		own    *lineage
-		theirs lineage
-		want   bool
-	}{
-		"left behind":     {&lineage{}, lineage{7: 1}, true},
-		"went on":         {&lineage{7: 1}, lineage{}, false},
-		"both, apart":     {&lineage{7: 1, 15: 1}, lineage{7: 1, 15: 2}, false},
-		"not settled yet": {nil, lineage{7: 1}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			n := &Node{failed: make(chan error, 1)}
-			if test.own != nil {
-				n.descent.settle(*test.own)
-				n.descent.settle(lineage{7: 99}) // the first counts
-			}
-			n.metForeign(test.theirs)
-			if got := len(n.failed) > 0; got != test.want {
-				t.Errorf("it ends: %v", got)
-			}
-		})
-	}
-}
-
 // A new node joins those that went on, and waits as long as it cannot tell who that is.
 func TestANewNodeJoinsTheNewestLineage(t *testing.T) {
 	once, other, twice := lineage{7: 1, 15: 1}, lineage{7: 1, 15: 2}, lineage{7: 2}

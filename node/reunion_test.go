@@ -197,3 +197,51 @@ func TestADoormanTellsTheLineageThatWasRead(t *testing.T) {
 		t.Errorf("%v, %+v", err, after)
 	}
 }
+
+// elsewhere is a peer of this node's cluster, in another lineage, with a leader that does not count this node.
+func elsewhere(n *Node, id string, l lineage, ancestors ...[8]byte) cluster.Status {
+	term, index := n.replica.lastEntry()
+	return cluster.Status{
+		ServerID: raft.ServerID(id), Name: id, Bootstrapped: true, Read: true, State: "Leader", ClusterID: n.status().ClusterID, LeaderID: raft.ServerID(id),
+		Lineage: l, Ancestors: ancestors, Term: term + 1, LastTerm: term + 1, LastIndex: index + 1, Members: []cluster.Member{{ID: raft.ServerID(id)}}, Judged: true,
+	}
+}
+
+// The survivor, without a leader for a moment, was told to empty its data by a leader of before that does not count it;
+// whoever had a leader, as a majority of those left behind has, never asked anybody.
+func TestAMemberListensToItsOwnLineage(t *testing.T) {
+	s, n := recoveredSite(t)
+	own := n.descent.own()
+	for name, test := range map[string]struct {
+		peer     func() cluster.Status
+		ends     bool
+		kin      int
+		warnings int
+	}{
+		"left behind by this node": {func() cluster.Status { return elsewhere(n, "former", lineage{}) }, false, 0, 0},
+		"has left it behind":       {func() cluster.Status { return elsewhere(n, "newer", lineage{7: 2, 15: 9}, [8]byte(own[8:])) }, true, 0, 0},
+		"recovered apart":          {func() cluster.Status { return elsewhere(n, "apart", lineage{7: 2, 15: 9}, [8]byte{1}) }, false, 0, 1},
+		"of the same":              {func() cluster.Status { return elsewhere(n, "like", own) }, false, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			peer := &starter{answers: []cluster.Status{test.peer()}}
+			c := *s.config
+			c.Discovery.SeedHosts = []string{peer.serve(t, n)}
+			var log lines
+			me := &Node{config: &c, log: hclog.New(&hclog.LoggerOptions{Output: &log}), replica: n.replica, failed: make(chan error, 1)}
+			for range 2 { // now and then only
+				kin, err := me.lookAround(t.Context(), n.replica.servers())
+				if errors.Is(err, errEnds) != test.ends || test.ends != (len(me.failed) > 0) || len(kin) > test.kin {
+					t.Errorf("%v, %d of its kin", err, len(kin))
+				}
+				if test.ends {
+					return
+				}
+			}
+			me.metForeign(lineage{})
+			if kin, err := me.lookAround(t.Context(), n.replica.servers()); err != nil || len(kin) != test.kin || peer.asked.Load() != 2 || log.count("recovered apart") != test.warnings {
+				t.Errorf("%v, %d of its kin, asked %d times, %d warnings", err, len(kin), peer.asked.Load(), log.count("recovered apart"))
+			}
+		})
+	}
+}

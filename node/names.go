@@ -1,6 +1,7 @@
 package node
 
 import (
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -10,6 +11,10 @@ import (
 
 // maxNames bounds a nameBook: a node meets a new member for each folder that was emptied.
 const maxNames = 1024
+
+// maxName bounds what is kept of a name, in bytes. Everybody repeats it: a longer one would
+// make everybody's Status too large to be sent.
+const maxName = 255
 
 // nameBook knows what members are called, also when they do not answer any more: a
 // configuration has their ids and addresses alone. It is for people, nothing is decided
@@ -40,7 +45,7 @@ func (b *nameBook) heard(peers []cluster.Status) {
 
 func (b *nameBook) writeLocked(id raft.ServerID, name string) {
 	if _, known := b.byID[id]; name != "" && (known || len(b.byID) < maxNames) {
-		b.byID[id] = name
+		b.byID[id] = strings.ToValidUTF8(name[:min(len(name), maxName)], "")
 	}
 }
 

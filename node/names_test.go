@@ -2,6 +2,7 @@ package node
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -35,4 +36,6 @@ func TestMembersKeepTheirNamesWhenTheyAreSilent(t *testing.T) {
 	}
 	book.heard([]cluster.Status{{ServerID: "1", Name: "z"}})
 	want("after very many others", "1", "z")
+	book.heard([]cluster.Status{{ServerID: "1", Name: strings.Repeat("x", maxName-1) + "é"}}) // which everybody would repeat
+	want("a long one", "1", strings.Repeat("x", maxName-1))
 }

@@ -32,7 +32,7 @@ func (n *Node) openRaft(ctx context.Context, stores *stores, listener net.Listen
 		return errors.Join(err, listener.Close())
 	}
 	n.doorman = &doorman{peerHandler: peerHandler{n}, hasData: hasData}
-	if err := n.openService(listener); err != nil {
+	if err := n.openService(listener); err != nil { //nolint:contextcheck // the service lasts until its Close
 		return err
 	}
 	transport, err := cluster.NewTransport(cluster.TransportConfig{
@@ -61,7 +61,7 @@ func (n *Node) openRaft(ctx context.Context, stores *stores, listener net.Listen
 	if err != nil {
 		return err
 	}
-	if err := r.start(rc, stores, transport); err != nil {
+	if err := r.start(rc, stores, transport); err != nil { //nolint:contextcheck // raft lasts until its Shutdown
 		return err
 	}
 	n.doorman.read.Store(true)

@@ -95,7 +95,8 @@ func (n *Node) keepMembership(ctx context.Context) {
 	for {
 		interval := formationInterval
 		reason, err := n.stepMembership(ctx)
-		n.waiting.Store(&reason)
+		waiting := reason
+		n.waiting.Store(&waiting)
 		switch {
 		case ctx.Err() != nil, errors.Is(err, errEnds):
 			return

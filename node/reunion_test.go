@@ -91,7 +91,7 @@ func TestANodeWithoutDataJoinsARecoveredCluster(t *testing.T) {
 			defer two.mustClose(n)
 			if !known { // its former self was dialled there until an operator has done as it is told
 				insist(t, func() error {
-					if said := strings.Join(n.NotReady(), ""); len(n.failed) == 0 && !strings.Contains(said, "remove it first") {
+					if said := strings.Join(n.NotReady(), ""); len(n.failed) == 0 && !strings.Contains(said, "joining the cluster") {
 						return errors.New(said)
 					}
 					return survivor.membership.Remove(t.Context(), former, 1)

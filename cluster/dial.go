@@ -130,9 +130,10 @@ func readHello(conn net.Conn) (id raft.ServerID, lineage [lineageSize]byte, err 
 }
 
 // unheard is how long a connection lasts when nothing that is sent on it arrives, as when a
-// firewall has forgotten it. It is time for four repetitions of a packet, and less than raft waits for
-// an answer: two of its requests after each other had kept writes waiting for 10 s.
-const unheard = 3 * time.Second
+// firewall has forgotten it: two requests of raft's after each other had kept writes waiting for
+// 10 s. The kernel counts a peer that takes nothing, too, once its buffers are full. So it is longer than
+// a disk may hang before its node ends (5 s): or a follower that pauses would never get a snapshot.
+const unheard = 6 * time.Second
 
 // keepAlive makes the kernel find a dead peer: within about 8 s on a connection on which
 // nothing is sent.

@@ -8,8 +8,8 @@ import (
 )
 
 // giveUpUnheard has the kernel end a connection when the other end has acknowledged nothing for so long of
-// what was sent (TCP_USER_TIMEOUT). It counts only what machines and the way between them do: a
-// peer's kernel acknowledges also for a process that is slow or paused.
+// what was sent (TCP_USER_TIMEOUT). A peer's kernel
+// acknowledges also for a process that is slow or paused, as long as its buffers have room.
 func giveUpUnheard(conn *net.TCPConn, after time.Duration) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {

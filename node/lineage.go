@@ -106,7 +106,7 @@ type abroad struct {
 // It ends this node if the cluster has gone on without it.
 func (n *Node) lookAround(ctx context.Context, servers []raft.Server) (kin []cluster.Status, err error) {
 	peers, _ := n.ask(ctx, n.hostsToAsk(servers))
-	own := n.replica.state.Summary()
+	own := n.replica.summary()
 	if leftBehind(peers, own) {
 		return nil, n.end(errLeftBehind)
 	}
@@ -166,7 +166,7 @@ func (n *Node) reunite(ctx context.Context, hasData bool) error {
 	}
 	patience, cancel := context.WithTimeout(ctx, reunionTurns*n.patience)
 	defer cancel()
-	own := n.replica.state.Summary()
+	own := n.replica.summary()
 	for said := ""; ; pause(patience, recoveryPause) {
 		asking, answered := context.WithTimeout(patience, reunionTimeout)
 		peers, _ := n.askStatus(asking, n.others(n.replica.servers()))

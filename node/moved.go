@@ -100,6 +100,14 @@ func absencePatience(c *config.Config) time.Duration {
 	return max(watchInterval, 2*c.Raft.HeartbeatTimeout)
 }
 
+// summary is that of the state, with the cluster's identity also before anything is applied: any other
+// cluster that was recovered would seem to be this one's future.
+func (r *replica) summary() fsm.Summary {
+	summary := r.state.Summary()
+	summary.ClusterID = r.clusterID()
+	return summary
+}
+
 // maxCradle bounds how far into its log a node looks for its cluster's identity.
 const maxCradle = 64
 

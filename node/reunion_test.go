@@ -245,3 +245,20 @@ func TestAMemberListensToItsOwnLineage(t *testing.T) {
 		})
 	}
 }
+
+// A node without a snapshot knows its cluster only by its log. It took any cluster that was recovered for
+// its own, and its operator was told to empty its data.
+func TestAnotherClusterThatWasRecoveredLeavesNobodyBehind(t *testing.T) {
+	s := newSite(t)
+	n := s.mustOpen()
+	s.mustClose(n)
+	other := &starter{answers: []cluster.Status{{
+		ServerID: "starter", Name: "starter", Bootstrapped: true, Read: true, ClusterID: [16]byte{9}, Lineage: lineage{7: 1, 15: 5},
+	}}}
+	s.config.Discovery.SeedHosts = []string{other.serve(t, n)}
+	n, err := s.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.mustClose(n)
+}

@@ -44,7 +44,7 @@ func losePower(ctx context.Context, r *rounds) error {
 	}
 	issuing, stop := context.WithCancel(ctx)
 	defer stop()
-	issued := r.keepIssuing(issuing)
+	issued := r.cluster.keepIssuing(issuing, 0)
 	pause(ctx, 100*time.Millisecond+time.Duration(r.rand.IntN(200))*time.Millisecond)
 	place := r.journal.begin(&fault{name: "power-loss"})
 	releases := r.cluster.killEach(ctx, victims)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -73,7 +72,7 @@ func recoverFromOne(ctx context.Context, r *rounds) error {
 	r.figure("writes are back, alone", time.Since(began))
 	writing, stop := context.WithCancel(ctx)
 	defer stop()
-	written := c.keepWriting(writing)
+	written := c.cluster.keepIssuing(writing, trafficPause)
 	if err := c.comeBack(ctx); err != nil {
 		return err
 	}
@@ -147,7 +146,7 @@ func (c *recoveryRound) make(ctx context.Context, through *node) (made facts, er
 // killAll kills every node under load.
 func (c *recoveryRound) killAll(ctx context.Context) (releases map[*node]func(), err error) {
 	writing, stop := context.WithCancel(ctx)
-	written := c.keepWriting(writing)
+	written := c.cluster.keepIssuing(writing, trafficPause)
 	pause(ctx, 100*time.Millisecond+time.Duration(c.rand.IntN(200))*time.Millisecond)
 	releases = map[*node]func(){}
 	for i, release := range c.cluster.killEach(ctx, c.cluster.nodes) {
@@ -160,29 +159,6 @@ func (c *recoveryRound) killAll(ctx context.Context) (releases map[*node]func(),
 	stop()
 	written()
 	return releases, err
-}
-
-// keepWriting issues tokens at every node until ctx ends. The function it returns waits for that, and returns those that
-// were acknowledged.
-func (c *recoveryRound) keepWriting(ctx context.Context) (acknowledged func() []string) {
-	var mu sync.Mutex
-	var tokens []string
-	var writers sync.WaitGroup
-	for _, n := range c.cluster.nodes {
-		writers.Go(func() {
-			for pause(ctx, trafficPause) {
-				if p, err := c.cluster.admin.issue(ctx, n.url()); err == nil {
-					mu.Lock()
-					tokens = append(tokens, p.Access)
-					mu.Unlock()
-				}
-			}
-		})
-	}
-	return func() []string {
-		writers.Wait()
-		return tokens
-	}
 }
 
 // survive writes a node's peers.json as docs/recovery.md says.

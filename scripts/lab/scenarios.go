@@ -172,7 +172,7 @@ func (r *rounds) kill(ctx context.Context, victim *node) error {
 // killAll kills everybody while tokens are issued, and asks everybody about those that were acknowledged.
 func (r *rounds) killAll(ctx context.Context) error {
 	issuing, stop := context.WithCancel(ctx)
-	issued := r.keepIssuing(issuing)
+	issued := r.cluster.keepIssuing(issuing, 0)
 	pause(ctx, 100*time.Millisecond+time.Duration(r.rand.IntN(200))*time.Millisecond)
 	releases := r.cluster.killEach(ctx, r.cluster.nodes)
 	stop()
@@ -195,16 +195,16 @@ func (r *rounds) killAll(ctx context.Context) error {
 	return asking.Wait()
 }
 
-// keepIssuing issues tokens at every node until ctx ends. The function it returns waits for that, and returns those that
-// were acknowledged.
-func (r *rounds) keepIssuing(ctx context.Context) (acknowledged func() []string) {
+// keepIssuing issues tokens at every node, with a pause between two tries, until ctx ends. The function it returns waits
+// for that, and returns those that were acknowledged.
+func (c *cluster) keepIssuing(ctx context.Context, between time.Duration) (acknowledged func() []string) {
 	var mu sync.Mutex
 	var tokens []string
 	var writers sync.WaitGroup
-	for _, n := range r.cluster.nodes {
+	for _, n := range c.nodes {
 		writers.Go(func() {
-			for ctx.Err() == nil {
-				if p, err := r.cluster.admin.issue(ctx, n.url()); err == nil {
+			for pause(ctx, between) {
+				if p, err := c.admin.issue(ctx, n.url()); err == nil {
 					mu.Lock()
 					tokens = append(tokens, p.Access)
 					mu.Unlock()
